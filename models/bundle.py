@@ -1,0 +1,156 @@
+"""The bundle format: what training/ writes and service/ reads. Imports neither.
+
+    <direction>/model.json           the manifest: what the direction is, and its versions
+    <direction>/README.md            the model card
+    <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST = "model.json"
+CARD = "README.md"
+ONNX = "model.onnx"
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used; the message names the file and what is wrong with it."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelFile(_Entry):
+    """One ONNX file of a version."""
+
+    path: str = Field(pattern=r"^[0-9]+/[A-Za-z0-9_.-]+$")
+    """Relative to the bundle's folder: `1/model.onnx`."""
+    precision: Literal["fp32"]
+    """What it computes in; weights are stored as fp16."""
+    device: Literal["any"]
+    """Where it is meant to run."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Version(_Entry):
+    """One trained generator: its files, and all that is known of it."""
+
+    version: int = Field(ge=1)
+    architecture: str
+    trained_size: int = Field(ge=8)
+    """Side in pixels of the crops that it was trained on."""
+    multiple: int = Field(ge=1)
+    """Height and width of the input must be multiples of this …"""
+    smallest_side: int = Field(ge=1)
+    """… and no smaller than this."""
+    files: tuple[ModelFile, ...] = Field(min_length=1)
+    training: dict[str, Any]
+    """Configuration, seed, steps, counts of pictures, losses at the end."""
+    evaluation: dict[str, Any]
+    """Figures by name; empty where none were made."""
+
+
+class Manifest(_Entry):
+    """model.json."""
+
+    schema_version: Literal[1] = 1
+    direction: str = Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")
+    source: str
+    """Domain that it translates from."""
+    target: str
+    """Domain that it translates to."""
+    inverse: str
+    """The direction that leads back."""
+    licence: str
+    """What may be done with the weights."""
+    versions: tuple[Version, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A direction on disk, and the version of it to serve: checked against the manifest."""
+
+    folder: Path
+    manifest: Manifest
+    version: Version
+
+    @property
+    def direction(self) -> str:
+        return self.manifest.direction
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / self.version.files[0].path
+
+
+def list_bundles(models: Path) -> list[Path]:
+    """The folders in `models` that hold a manifest, by name."""
+    return sorted(path.parent for path in models.glob(f"*/{MANIFEST}"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises BundleError where model.json is missing, malformed, or names another direction than its folder."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if manifest.direction != folder.resolve().name:
+        raise BundleError(f"{path} is the manifest of {manifest.direction}: name its folder so")
+    return manifest
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The newest version whose files match the manifest. Raises BundleError, which says why none does."""
+    manifest = read_manifest(folder)
+    problems = []
+    for version in sorted(manifest.versions, key=lambda v: v.version, reverse=True):
+        mismatches = [problem for file in version.files if (problem := _mismatch(folder, file))]
+        if not mismatches:
+            return Bundle(folder, manifest, version)
+        problems += mismatches
+    raise BundleError("; ".join(problems))
+
+
+def _mismatch(folder: Path, file: ModelFile) -> str | None:
+    path = folder / file.path
+    if not path.is_file():
+        return f"{path} is in the manifest but not in the bundle"
+    if sha256_of(path.read_bytes()) != file.sha256:
+        return f"{path} does not match the sha256 in {MANIFEST}: export or copy it again"
+    return None
+
+
+def sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_version(folder: Path, manifest: Manifest, onnx: bytes, beside: dict[str, bytes]) -> Bundle:
+    """Add the manifest's one version to the bundle in `folder`, and the files `beside` it by name (the card and its
+    pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
+    (version,) = manifest.versions
+    (file,) = version.files
+    earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
+    manifest = manifest.model_copy(update={"versions": (*earlier, version)})
+
+    (folder / file.path).parent.mkdir(parents=True)
+    (folder / file.path).write_bytes(onnx)
+    for name, content in beside.items():
+        (folder / name).write_bytes(content)
+    unfinished = folder / f"{MANIFEST}.tmp"
+    unfinished.write_text(manifest.model_dump_json(indent=2) + "\n")
+    unfinished.replace(folder / MANIFEST)
+    return load_bundle(folder)
+
+
+def next_version(folder: Path) -> int:
+    """The number for one more version: one above the newest, 1 in an empty folder."""
+    return max((v.version for v in read_manifest(folder).versions), default=0) + 1 if (folder / MANIFEST).exists() else 1

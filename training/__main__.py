@@ -1,0 +1,86 @@
+"""`python -m training train|evaluate|export|sample`."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.bundle import BundleError
+from training.config import ConfigError, load_config, parse_settings
+from training.evaluation import evaluate_run
+from training.export import ExportError, export_run
+from training.sampling import sample_folder
+from training.trainer import NonFiniteLoss, Trainer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _commands() -> None:
+    """Train CycleGAN on two folders of pictures, judge it, and export it."""
+
+
+@app.command()
+def train(
+    run: Annotated[Path, typer.Option(help="The run's folder: checkpoints, losses and samples. Resumed where it exists.")],
+    source: Annotated[Path, typer.Option(help="Folder of the source domain, with train/ and test/.")],
+    target: Annotated[Path, typer.Option(help="Folder of the target domain, with train/ and test/.")],
+    preset: Annotated[str, typer.Option(help="lite or standard.")] = "standard",
+    settings: Annotated[list[str], typer.Option("--set", help="Any field, like --set steps=20000.")] = [],  # noqa: B006
+) -> None:
+    """Train both directions. Stopped by Ctrl-C or a crash, the same command resumes."""
+    Trainer(load_config(preset, source=source, target=target, **parse_settings(settings)), run).train()
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Option(help="A trained run's folder.")],
+    count: Annotated[int, typer.Option(min=2, help="Pictures of each folder to judge by, at most.")] = 100,
+) -> None:
+    """Judge both directions of a run on test pictures; the figures go into evaluation.json, and from there into bundles."""
+    evaluation = evaluate_run(run, count)
+    table = Table(title=f"{run} after {evaluation['steps']} steps")
+    for column in ("direction", *next(iter(evaluation["directions"].values()))):
+        table.add_column(column)
+    for direction, figures in evaluation["directions"].items():
+        table.add_row(direction, *(f"{figure:.1f}" for figure in figures.values()))
+    Console().print(table)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="A trained run's folder.")],
+    models: Annotated[Path, typer.Option(help="Where the bundles go: a folder a direction.")] = Path("models"),
+    pictures: Annotated[Path | None, typer.Option(help="Pictures for the model cards to show; mind their licence.")] = None,
+) -> None:
+    """Write both directions of a run as bundles, checked against torch, each a new version."""
+    for bundle in export_run(run, models, pictures):
+        parity = bundle.version.evaluation["parity"]
+        typer.echo(f"{bundle.onnx}: {bundle.onnx.stat().st_size:,} bytes; differs from torch by {parity['mean_difference']}/255 in the mean")
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Option(help="A bundle's folder, like models/photo2monet.")],
+    input: Annotated[Path, typer.Option(help="Folder of pictures; folders in it are searched too.")],
+    output: Annotated[Path, typer.Option(help="Where the translations go, as PNG.")],
+    size: Annotated[int, typer.Option(min=8, help="Shorter side in pixels that larger pictures are shrunk to.")] = 512,
+) -> None:
+    """Translate a folder of pictures with a bundle."""
+    for path in sample_folder(model, input, output, size):
+        typer.echo(path)
+
+
+def main() -> None:
+    logging.basicConfig(format="%(message)s")
+    try:
+        app()
+    except (BundleError, ConfigError, ExportError, NonFiniteLoss) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

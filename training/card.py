@@ -1,0 +1,106 @@
+"""The model card: what a bundle is, how it was trained, what it is worth, and a few pictures of it."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import nn
+
+from models.bundle import Manifest
+from training.data import Pixels
+from training.evaluation import translator
+
+SAMPLES = "samples.jpg"
+TILE = (384, 288)
+"""Width and height of a picture on the sheet."""
+
+
+def sample_sheet(generators: dict[str, nn.Module], pictures: list[Pixels]) -> bytes:
+    """A JPEG with a row a picture: itself, G of it, F of that."""
+    rows = []
+    for pixels in pictures:
+        picture = np.asarray(ImageOps.fit(Image.fromarray(pixels), TILE, Image.Resampling.LANCZOS))
+        there = translator(generators["G"])(picture[None])
+        back = translator(generators["F"])(there)
+        rows.append(np.concatenate([picture, there[0], back[0]], axis=1))
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def model_card(manifest: Manifest, has_samples: bool) -> str:
+    """The card of the manifest's one version, in Markdown."""
+    (version,) = manifest.versions
+    training, config = version.training, version.training["config"]
+    sections = [
+        f"# {manifest.direction}",
+        f"Turns pictures of the domain *{manifest.source}* into pictures like those of *{manifest.target}*. The way back is "
+        f"[{manifest.inverse}](../{manifest.inverse}). A CycleGAN generator (Zhu et al., ICCV 2017): unpaired pictures, "
+        "no supervision.",
+    ]
+    if has_samples:
+        sections += [_samples(config), f"![samples]({SAMPLES})"]
+    sections += [
+        "## How it was trained",
+        _table(
+            {
+                "version": version.version,
+                "architecture": version.architecture,
+                "steps": f"{training['steps']:,} at batch size {config['batch_size']}",
+                "crops": f"{config['crop_size']} pixels, from pictures scaled to between {config['load_size'][0]} "
+                f"and {config['load_size'][1]} pixels on the shorter side",
+                "objective": f"{config['objective']}, lambda_cycle {config['lambda_cycle']:g}, "
+                f"lambda_identity {config['lambda_identity']:g}, history pool of {config['pool_size']}",
+                "critics": f"{config['discriminator']}, ndf {config['ndf']}, n_layers {config['n_layers']}",
+                "rate": f"Adam {config['lr']:g}, beta1 {config['beta1']:g}; the weights are the average at EMA {config['ema']:g}",
+                "pictures": ", ".join(f"{count:,} of {name}" for name, count in training["pictures"].items()),
+                "seed": config["seed"],
+            }
+        ),
+        "The whole configuration is in [model.json](model.json).",
+        _losses(training["losses_first_1000_steps"], training["losses_last_1000_steps"]),
+        "## What it is worth",
+        _worth(version.evaluation),
+        "## Limits and licence",
+        f"It paints at the scale that it was trained at: pictures of about {config['load_size'][1]} to "
+        f"{2 * config['load_size'][1]} pixels a side show the strongest effect. It changes colour and texture, not "
+        f"shape, and knows only what was in its training pictures. {manifest.licence} The pictures it learned from were "
+        "gathered for research, so use the weights for research and for nothing that earns money.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _samples(config: dict[str, Any]) -> str:
+    x, y = config["source"], config["target"]
+    return f"From left to right: a picture, {x}2{y} of it, and {y}2{x} of that."
+
+
+def _losses(first: dict[str, float], last: dict[str, float]) -> str:
+    if not last:
+        return "No losses were kept."
+    rows = "\n".join(f"| {name} | {first.get(name, float('nan')):.3f} | {value:.3f} |" for name, value in last.items())
+    return f"| loss (mean) | first 1,000 steps | last 1,000 steps |\n|---|---|---|\n{rows}"
+
+
+def _worth(evaluation: dict[str, Any]) -> str:
+    parity = evaluation["parity"]
+    checked = (
+        f"The ONNX file differs from the trained weights in torch by {parity['mean_difference']:.3f}/255 in the mean and "
+        f"{parity['max_difference']:.0f}/255 at most, on test pictures."
+    )
+    if "swd" not in evaluation:
+        return f"It was not evaluated. {checked}"
+    figures = _table(
+        {
+            "sliced Wasserstein distance × 10³ to the target's test pictures, lower is nearer": f"{evaluation['swd']:.1f}",
+            "the same of untranslated pictures (base)": f"{evaluation['swd_base']:.1f}",
+            "the same of the target's own training pictures (floor)": f"{evaluation['swd_floor']:.1f}",
+            "cycle PSNR, there and back": f"{evaluation['cycle_psnr']:.1f} dB",
+        }
+    )
+    return f"{figures}\n\n{checked}"
+
+
+def _table(rows: dict[str, Any]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])

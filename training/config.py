@@ -1,0 +1,143 @@
+"""One typed, documented configuration a run. A preset is a YAML file of these fields under training/presets/."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says which field and what to do."""
+
+
+def _as_range(value: Any) -> Any:
+    """`286` means `[286, 286]`; `128,256` (as typed on a command line) means `[128, 256]`."""
+    if isinstance(value, str):
+        value = [int(part) for part in value.split(",")]
+    return [value, value] if isinstance(value, int) else value
+
+
+class TrainingConfig(BaseModel):
+    """What one run is made of. Defaults are the paper's (Zhu et al., ICCV 2017) where it has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    source: Path
+    """Folder of domain X, with train/ and test/ in it. The folder's name names the domain."""
+    target: Path
+    """Folder of domain Y, laid out the same."""
+
+    steps: int = Field(200_000, ge=1)
+    """Training steps. One step updates both generators, then both critics."""
+    batch_size: int = Field(1, ge=1)
+    """Pictures of each domain in one step."""
+    load_size: Annotated[tuple[int, int], BeforeValidator(_as_range)] = (286, 286)
+    """A picture is scaled so that its shorter side is drawn from this range, in pixels, before cropping."""
+    crop_size: int = Field(256, ge=32, multiple_of=4)
+    """Side in pixels of the random crop that is trained on."""
+    flip: bool = True
+    """Mirror half of the crops, left to right."""
+
+    generator: Literal["resnet"] = "resnet"
+    """The generators' architecture."""
+    ngf: int = Field(64, ge=1)
+    """Channels after a generator's first convolution."""
+    n_blocks: int = Field(9, ge=0)
+    """Residual blocks: 9 for pictures of 256 pixels or more, 6 for smaller ones (the paper's)."""
+    upsampling: Literal["transposed", "nearest"] = "transposed"
+    """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
+    (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016)."""
+    discriminator: Literal["patchgan"] = "patchgan"
+    """The critics' architecture."""
+    ndf: int = Field(64, ge=1)
+    """Channels after a critic's first convolution."""
+    n_layers: int = Field(3, ge=1)
+    """Convolutions with stride in a critic: 3 judges patches of 70×70 pixels."""
+
+    objective: Literal["lsgan"] = "lsgan"
+    """The adversarial objective: `lsgan`, least squares (Mao et al., ICCV 2017)."""
+    lambda_cycle: float = Field(10.0, ge=0)
+    """Weight of the cycle loss."""
+    lambda_identity: float = Field(0.5, ge=0)
+    """Weight of the identity loss, as a share of lambda_cycle (the paper's code's convention)."""
+    pool_size: int = Field(50, ge=0)
+    """Translations kept to show the critics again (Shrivastava et al., CVPR 2017); 0 keeps none."""
+
+    lr: float = Field(2e-4, gt=0)
+    """Adam's learning rate, until it decays."""
+    beta1: float = Field(0.5, ge=0, lt=1)
+    """Adam's first momentum; the second is 0.999."""
+    decay_steps: int | None = Field(None, ge=0)
+    """The last so many steps take the rate linearly to 0; empty: half of the steps."""
+    ema: float = Field(0.999, ge=0, lt=1)
+    """Decay a step of the generators' moving average, which is what is sampled, evaluated and exported."""
+
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto`: bf16 autocast where the processor computes in it, else fp32."""
+    device: str = "auto"
+    """`auto`: CUDA where it is there, else the CPU; or what torch calls a device."""
+    seed: int = Field(0, ge=0)
+    """Seeds weights, crops, order and pools."""
+
+    checkpoint_every: int = Field(1000, ge=1)
+    """Steps between checkpoints."""
+    sample_every: int = Field(1000, ge=1)
+    """Steps between sample sheets."""
+    log_every: int = Field(50, ge=1)
+    """Steps that a line of losses.csv averages over."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        low, high = self.load_size
+        if not self.crop_size <= low <= high:
+            raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
+        if self.source_domain == self.target_domain:
+            raise ValueError(f"source and target are both named {self.source_domain}: give the folders different names")
+        return self
+
+    @property
+    def source_domain(self) -> str:
+        return self.source.resolve().name
+
+    @property
+    def target_domain(self) -> str:
+        return self.target.resolve().name
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of step `step` (from 0): constant, then linear to 0 at `steps`."""
+        decay_steps = self.steps // 2 if self.decay_steps is None else self.decay_steps
+        return self.lr * min(1.0, (self.steps - step) / max(decay_steps, 1))
+
+    def save(self, path: Path) -> None:
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def load_config(preset: str | None = None, file: Path | None = None, **fields: Any) -> TrainingConfig:
+    """A preset's or a file's fields, and over them `fields`. Raises ConfigError, which says what to change."""
+    values: dict[str, Any] = {}
+    if preset is not None:
+        file = PRESETS / f"{preset}.yaml"
+        if not file.is_file():
+            known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+            raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}")
+    if file is not None:
+        values |= yaml.safe_load(file.read_text()) or {}
+    try:
+        return TrainingConfig(**(values | fields))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, p['loc'])) or 'configuration'}: {p['msg']}" for p in error.errors())
+        raise ConfigError("; ".join(problems)) from None
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`["steps=20000", "ema=0.99"]`, as typed after `--set`, as a dictionary of fields."""
+    fields = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {setting}: write a field and its value, like --set steps=20000")
+        fields[name] = yaml.safe_load(value)
+    return fields

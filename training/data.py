@@ -1,0 +1,110 @@
+"""Two unpaired domains: each a folder of pictures, decoded once and kept, cropped anew for every step."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from training.config import ConfigError, TrainingConfig
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The picture files in `folder` and below, in a fixed order. Raises ConfigError where there are none."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: a domain is a folder with train/ and test/ in it")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ConfigError(f"{folder} holds no pictures")
+    return paths
+
+
+def test_folder(domain: Path) -> Path:
+    """A domain's test pictures; its training pictures where it has no test/."""
+    return domain / "test" if (domain / "test").is_dir() else domain / "train"
+
+
+def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pixels]:
+    """The pictures as (h, w, 3) RGB bytes, shrunk to `shorter_side`; a broken file is named and skipped.
+    Raises ConfigError where none can be read."""
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda path: read_picture(path, shorter_side), paths)
+        pictures = [pixels for pixels in read if pixels is not None]
+    if not pictures:
+        raise ConfigError(f"none of the {len(paths)} pictures beside {paths[0]} can be read")
+    return pictures
+
+
+def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
+    """One picture as (h, w, 3) RGB bytes; None, with a line in the log, for a file that is none."""
+    try:
+        with Image.open(path) as image:
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        log.warning("skipped %s: %s", path, error)
+        return None
+    if shorter_side is not None and min(picture.size) > shorter_side:
+        scale = shorter_side / min(picture.size)
+        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(n, h, w, 3) bytes to (n, 3, h, w) floats in [-1, 1]."""
+    return torch.tensor(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def to_pixels(pictures: Tensor) -> Pixels:
+    """(n, 3, h, w) floats in [-1, 1] to (n, h, w, 3) bytes, rounded."""
+    return pictures.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+class Domain:
+    """The training pictures of one domain. Which pictures a step sees, and how, follows from (seed, step) alone,
+    so a resumed run goes on exactly where it stopped."""
+
+    def __init__(self, pictures: list[Pixels], config: TrainingConfig, stream: int) -> None:
+        self.pictures = pictures
+        self.config = config
+        self.stream = stream
+        """Keeps the random numbers of the two domains apart."""
+
+    def batch(self, step: int) -> Tensor:
+        """Step `step`'s (batch_size, 3, crop_size, crop_size) floats in [-1, 1]."""
+        first = step * self.config.batch_size
+        return to_tensor(np.stack([self._sample(first + i) for i in range(self.config.batch_size)]))
+
+    def _sample(self, position: int) -> Pixels:
+        epoch, index = divmod(position, len(self.pictures))
+        order = np.random.default_rng((self.config.seed, self.stream, epoch)).permutation(len(self.pictures))
+        random = np.random.default_rng((self.config.seed, self.stream, epoch, index))
+        return _random_crop(self.pictures[order[index]], self.config, random)
+
+
+def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Generator) -> Pixels:
+    """Scale, crop and flip in one: the crop's box is found in the picture's own pixels, and only it is resized."""
+    height, width = pixels.shape[:2]
+    low, high = config.load_size
+    box = config.crop_size * min(height, width) / random.uniform(low, high)
+    left, top = random.uniform(0, width - box), random.uniform(0, height - box)
+    crop = Image.fromarray(pixels).resize(
+        (config.crop_size, config.crop_size), Image.Resampling.BICUBIC, box=(left, top, left + box, top + box)
+    )
+    flipped = config.flip and random.random() < 0.5
+    return np.asarray(ImageOps.mirror(crop) if flipped else crop)
+
+
+def load_domains(config: TrainingConfig) -> tuple[Domain, Domain]:
+    """Source and target training pictures, decoded and kept."""
+    shorter_side = config.load_size[1]
+    x, y = (read_pictures(list_pictures(folder / "train"), shorter_side) for folder in (config.source, config.target))
+    return Domain(x, config, stream=0), Domain(y, config, stream=1)

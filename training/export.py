@@ -1,0 +1,177 @@
+"""A trained generator to ONNX, checked against torch, and to a bundle with its card."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from models import padding
+from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next_version, sha256_of, write_version
+from training.card import SAMPLES, model_card, sample_sheet
+from training.checkpoints import load_generators
+from training.config import TrainingConfig
+from training.data import Pixels, list_pictures, read_pictures
+from training.evaluation import EVALUATION, test_folder
+from training.trainer import mean_losses, read_losses
+
+OPSET = 18
+"""Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
+MULTIPLE = 4
+SMALLEST_SIDE = 8
+MAX_DIFFERENCE = 2
+MEAN_DIFFERENCE = 0.25
+PARITY_PICTURES = 16
+LICENCE = "Weights: research and non-commercial use only. Code: MIT."
+
+
+class ExportError(RuntimeError):
+    """A generator whose ONNX graph does not do what it does in torch; no bundle is written."""
+
+
+class ByteGenerator(nn.Module):
+    """A generator as it is shipped: (n, h, w, 3) RGB bytes to the same, scaling to [-1, 1] and back included."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        translations = self.generator(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        # Rounded first: a cast to bytes truncates.
+        return ((translations + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def to_onnx(generator: nn.Module) -> bytes:
+    """The generator's ONNX file: batch, height and width dynamic, weights stored as fp16, computed in fp32."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
+    example = torch.zeros((2, 64, 96, 3), dtype=torch.uint8)
+    dynamic = {axis: torch.export.Dim.DYNAMIC for axis in range(3)}
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch, about torch
+        program = torch.onnx.export(
+            ByteGenerator(generator).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=["pictures"], output_names=["translations"], dynamic_shapes=(dynamic,),
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in enumerate(("batch", "height", "width")):
+            value.type.tensor_type.shape.dim[axis].dim_param = name
+    del model.graph.value_info[:], model.graph.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    _store_weights_as_fp16(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _store_weights_as_fp16(graph: onnx.GraphProto) -> None:
+    """Halve each convolution's weights, with a Cast back that ONNX Runtime folds when it loads the file."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
+            name = tensor.name
+            halves = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.fp16"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def check_parity(model: bytes, generator: nn.Module, pictures: list[Pixels]) -> dict[str, float]:
+    """The largest and the mean difference in steps of 1/255 between ONNX Runtime and torch, over `pictures`, as they
+    are, as one batch, and cut to a rectangle. Raises ExportError where they are too large."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    inputs = [padding.pad(pixels, MULTIPLE, SMALLEST_SIDE)[None] for pixels in pictures]
+    inputs += [np.concatenate([batch[:, :64, :96] for batch in inputs if batch.shape[1] >= 64 and batch.shape[2] >= 96][:2])]
+    differences = []
+    for batch in inputs:
+        with torch.no_grad():
+            expected = ByteGenerator(generator)(torch.tensor(batch)).numpy()
+        (got,) = session.run(None, {"pictures": batch})
+        differences.append(np.abs(got.astype(np.int16) - expected.astype(np.int16)))
+    largest = float(max(difference.max() for difference in differences))
+    mean = float(np.mean([difference.mean() for difference in differences]))
+    if largest > MAX_DIFFERENCE or mean > MEAN_DIFFERENCE:
+        raise ExportError(
+            f"ONNX Runtime differs from torch by up to {largest:.0f}/255 (at most {MAX_DIFFERENCE} is allowed) "
+            f"and {mean:.3f}/255 in the mean (at most {MEAN_DIFFERENCE}): no bundle is written"
+        )
+    return {"max_difference": largest, "mean_difference": round(mean, 4)}
+
+
+def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bundle]:
+    """Both directions of a run as bundles in `models`, each with a card that shows `pictures` where a folder is given.
+
+    Both are checked before either is written. Raises ExportError, ConfigError.
+    """
+    config, generators, step = load_generators(run)
+    x, y = config.source_domain, config.target_domain
+    checked = []
+    for direction, domain, name in ((f"{x}2{y}", config.source, "G"), (f"{y}2{x}", config.target, "F")):
+        model = to_onnx(generators[name])
+        tests = read_pictures(list_pictures(test_folder(domain))[:PARITY_PICTURES])
+        checked.append((direction, model, check_parity(model, generators[name], tests)))
+
+    sheet = sample_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
+    bundles = []
+    for (direction, model, parity), (source, target) in zip(checked, ((x, y), (y, x)), strict=True):
+        number = next_version(models / direction)
+        manifest = Manifest(
+            direction=direction,
+            source=source,
+            target=target,
+            inverse=f"{target}2{source}",
+            licence=LICENCE,
+            versions=(
+                Version(
+                    version=number,
+                    architecture=f"{config.generator}_{config.n_blocks}blocks, ngf {config.ngf}, {config.upsampling} upsampling",
+                    trained_size=config.crop_size,
+                    multiple=MULTIPLE,
+                    smallest_side=SMALLEST_SIDE,
+                    files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(model)),),
+                    training=_training(config, run, step),
+                    evaluation=_evaluation(run, direction, step) | {"parity": parity},
+                ),
+            ),
+        )
+        beside = {CARD: model_card(manifest, has_samples=sheet is not None).encode()}
+        if sheet is not None:
+            beside[SAMPLES] = sheet
+        bundles.append(write_version(models / direction, manifest, model, beside))
+    return bundles
+
+
+def _training(config: TrainingConfig, run: Path, step: int) -> dict:
+    """What the manifest tells of a run; folders are named by their domains only."""
+    fields = config.model_dump(mode="json") | {"source": config.source_domain, "target": config.target_domain}
+    losses = read_losses(run)
+    last = mean_losses([line for line in losses if line["step"] > step - 1000]) if losses else {}
+    first = mean_losses([line for line in losses if line["step"] <= 1000]) if losses else {}
+    return {
+        "steps": step,
+        "pictures": {d.resolve().name: len(list_pictures(d / "train")) for d in (config.source, config.target)},
+        "losses_first_1000_steps": {name: round(value, 4) for name, value in first.items()},
+        "losses_last_1000_steps": {name: round(value, 4) for name, value in last.items()},
+        "config": fields,
+    }
+
+
+def _evaluation(run: Path, direction: str, step: int) -> dict:
+    """The figures that `evaluate` left in the run, where they are of this very checkpoint."""
+    path = run / EVALUATION
+    if not path.exists():
+        return {}
+    evaluation = json.loads(path.read_text())
+    return evaluation["directions"][direction] if evaluation["steps"] == step else {}
+
+
