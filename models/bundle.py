@@ -3,6 +3,8 @@
     <direction>/model.json           the manifest: what the direction is, and its versions
     <direction>/README.md            the model card
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
+
+A folder that does not match its manifest is refused by name.
 """
 
 import hashlib

@@ -59,7 +59,8 @@ def export(
     """Write both directions of a run as bundles, checked against torch, each a new version."""
     for bundle in export_run(run, models, pictures):
         parity = bundle.version.evaluation["parity"]
-        typer.echo(f"{bundle.onnx}: {bundle.onnx.stat().st_size:,} bytes; differs from torch by {parity['mean_difference']}/255 in the mean")
+        size, mean = bundle.onnx.stat().st_size, parity["mean_difference"]
+        typer.echo(f"{bundle.onnx}: {size:,} bytes; differs from torch by {mean}/255 in the mean")
 
 
 @app.command()

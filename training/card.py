@@ -1,6 +1,7 @@
 """The model card: what a bundle is, how it was trained, what it is worth, and a few pictures of it."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ TILE = (384, 288)
 """Width and height of a picture on the sheet."""
 
 
-def sample_sheet(generators: dict[str, nn.Module], pictures: list[Pixels]) -> bytes:
+def sample_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
     """A JPEG with a row a picture: itself, G of it, F of that."""
     rows = []
     for pixels in pictures:

@@ -52,7 +52,7 @@ def to_onnx(generator: nn.Module) -> bytes:
     """The generator's ONNX file: batch, height and width dynamic, weights stored as fp16, computed in fp32."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
     example = torch.zeros((2, 64, 96, 3), dtype=torch.uint8)
-    dynamic = {axis: torch.export.Dim.DYNAMIC for axis in range(3)}
+    dynamic = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch, about torch
         program = torch.onnx.export(
             ByteGenerator(generator).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
@@ -173,5 +173,3 @@ def _evaluation(run: Path, direction: str, step: int) -> dict:
         return {}
     evaluation = json.loads(path.read_text())
     return evaluation["directions"][direction] if evaluation["steps"] == step else {}
-
-

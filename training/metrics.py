@@ -29,8 +29,7 @@ def sliced_wasserstein(a: list[Pixels], b: list[Pixels], seed: int = 0) -> float
     """
     random = torch.Generator().manual_seed(seed)
     distances = [
-        _distance(patches_a, patches_b, random)
-        for patches_a, patches_b in zip(_patches(a, random), _patches(b, random), strict=True)
+        _distance(patches_a, patches_b, random) for patches_a, patches_b in zip(_patches(a, random), _patches(b, random), strict=True)
     ]
     return 1000 * sum(distances) / len(distances)
 
@@ -91,9 +90,10 @@ def judge(there: Translate, back: Translate, source: list[Pixels], target: list[
     """
     translations = [there(pixels[None])[0] for pixels in source]
     returned = [back(pixels[None])[0] for pixels in translations]
-    return {
+    figures = {
         "swd": sliced_wasserstein(translations, target),
         "swd_floor": sliced_wasserstein(target_train, target),
         "swd_base": sliced_wasserstein(source, target),
         "cycle_psnr": float(np.mean([psnr(*pair) for pair in zip(source, returned, strict=True)])),
     }
+    return {name: round(figure, 2) for name, figure in figures.items()}

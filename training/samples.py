@@ -1,5 +1,6 @@
 """Sample sheets: pictures, their translations, and those translated back again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,9 @@ def _read_square(domain: Path, side: int) -> Pixels:
     return np.stack([np.asarray(ImageOps.fit(Image.fromarray(pixels), (side, side))) for pixels in pictures])
 
 
-def save_sample_sheet(generators: nn.ModuleDict, samples: tuple[Pixels, Pixels], path: Path) -> None:
+def save_sample_sheet(generators: Mapping[str, nn.Module], samples: tuple[Pixels, Pixels], path: Path) -> None:
     """A row a pair: x, G(x), F(G(x)), y, F(y), G(F(y)), as a JPEG."""
-    device = next(generators.parameters()).device
+    device = next(generators["G"].parameters()).device
     columns = []
     with torch.no_grad():
         for pictures, there, back in ((samples[0], "G", "F"), (samples[1], "F", "G")):

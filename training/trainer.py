@@ -6,7 +6,7 @@ import math
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Trainer:
         self.critic_optimizer = self._optimizer(self.critics)
         self.pool_x = HistoryPool(config.pool_size, config.seed)
         self.pool_y = HistoryPool(config.pool_size, config.seed + 1)
-        self._state = {
+        self._state: dict[str, Any] = {
             "model": self.model,
             "ema": self.ema,
             "generator_optimizer": self.generator_optimizer,
@@ -76,6 +76,11 @@ class Trainer:
     def _optimizer(self, networks: nn.Module) -> torch.optim.Adam:
         config = self.config
         return torch.optim.Adam(networks.parameters(), lr=config.lr, betas=(config.beta1, 0.999), fused=True)
+
+    @property
+    def averaged(self) -> nn.ModuleDict:
+        """The moving averages of the generators, "G" and "F"."""
+        return cast(nn.ModuleDict, self.ema.module)
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.run)
@@ -110,7 +115,7 @@ class Trainer:
                     if self._due(self.config.log_every):
                         progress.update(bar, description=self._log_losses())
                     if self._due(self.config.sample_every):
-                        save_sample_sheet(self.ema.module, samples, self.run / "samples" / f"{self.step:07d}.jpg")
+                        save_sample_sheet(dict(self.averaged.items()), samples, self.run / "samples" / f"{self.step:07d}.jpg")
                     if self._due(self.config.checkpoint_every):
                         self.save()
         finally:

@@ -1,0 +1,1 @@
+"""Bundles in, pictures out: the HTTP service. Knows neither torch nor training/."""

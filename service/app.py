@@ -1,0 +1,77 @@
+"""Wires the rooms."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
+
+from service import problems
+from service.engine.engine import Engine
+from service.pipeline import Pipeline
+from service.routes import directions, health, translate
+from service.settings import Settings
+from service.telemetry import Observer, configure_logging
+
+WEB = Path(__file__).parent / "web"
+DESCRIPTION = "Unpaired image translation with CycleGAN: send a picture, get it back as the other domain would have it."
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service. `settings` come from the environment where none are given."""
+    settings = settings or Settings()
+    configure_logging(settings.log_format)
+    engine = Engine(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        _drain_on_sigterm(engine, settings.drain_seconds)
+        loading = asyncio.create_task(engine.load())  # so that /health answers meanwhile
+        loading.add_done_callback(_report)
+        yield
+        loading.cancel()
+        await engine.stop()
+
+    app = FastAPI(title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app.state.pipeline = Pipeline(settings, engine)
+    app.add_middleware(Observer)
+    problems.install(app)
+    app.add_exception_handler(ClientDisconnect, _nobody_to_answer)
+    for room in (translate, directions, health):
+        app.include_router(room.router)
+    app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    return app
+
+
+def _report(loading: asyncio.Task[None]) -> None:
+    if not loading.cancelled() and (error := loading.exception()):
+        log.error("nothing to serve", reason=str(error))
+        signal.raise_signal(signal.SIGINT)
+
+
+async def _nobody_to_answer(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+def _drain_on_sigterm(engine: Engine, seconds: float) -> None:
+    """Fail readiness first; let the server stop `seconds` later, when load balancers have seen it."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # under a test client, which has signals of its own
+    loop = asyncio.get_running_loop()
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        engine.queue.draining = True
+        if callable(stop):
+            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+
+    signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,92 @@
+"""Batches to pixels: each lane is one session run in flight, in a thread of its own."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from service.engine.catalog import Catalog
+from service.engine.queue import InferenceFailed, Queue, Request
+from service.telemetry import METRICS
+
+log = structlog.get_logger()
+
+
+class Lanes:
+    """As many as the queue was told of; they run from `start` to `stop`."""
+
+    def __init__(self, queue: Queue, catalog: Catalog) -> None:
+        self._queue = queue
+        self._catalog = catalog
+        self._threads = ThreadPoolExecutor(queue.lanes, thread_name_prefix="lane")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._run_lane(), name=f"lane-{i}") for i in range(self._queue.lanes)]
+
+    @property
+    def alive(self) -> bool:
+        """False once a lane has died."""
+        return not any(task.done() for task in self._tasks)
+
+    async def stop(self) -> None:
+        """End the lanes. What they had taken is computed, but answered to nobody."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown()
+
+    async def _run_lane(self) -> None:
+        while True:
+            batch = await self._queue.take()
+            try:
+                await self._serve(batch)
+            except BaseException as error:
+                for request in batch:
+                    _fail(request, error)
+                raise
+            finally:
+                self._queue.finish(batch)
+
+    async def _serve(self, batch: list[Request]) -> None:
+        """Answer each request; a batch that fails is run again one by one, so that an error touches only its own."""
+        try:
+            translations = await self._run(batch)
+        except Exception as error:
+            log.warning("batch failed", direction=batch[0].direction, requests=len(batch), error=str(error))
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            for request in batch:
+                if not request.answer.done():
+                    await self._serve([request])
+            return
+        for request, translation in zip(batch, translations, strict=True):
+            request.finished = self._queue.clock()
+            if not request.answer.done():
+                request.answer.set_result(translation)
+
+    async def _run(self, batch: list[Request]) -> NDArray[np.uint8]:
+        direction = batch[0].direction
+        begun = time.monotonic()
+        pictures = np.stack([request.pixels for request in batch])
+        generator = self._catalog.generators[direction]
+        translations = await asyncio.get_running_loop().run_in_executor(self._threads, generator.run, pictures)
+        seconds = time.monotonic() - begun
+        self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
+        METRICS.inference_seconds.labels(direction).observe(seconds)
+        METRICS.batch_requests.labels(direction).observe(len(batch))
+        METRICS.batch_pixels.labels(direction).observe(pictures.size // 3)
+        for request in batch:
+            METRICS.queue_seconds.labels(direction).observe(request.started - request.arrived)
+        return translations
+
+
+def _fail(request: Request, error: BaseException) -> None:
+    if not request.answer.done():
+        failure = InferenceFailed(str(error))
+        failure.__cause__ = error
+        request.answer.set_exception(failure)

@@ -1,0 +1,200 @@
+"""Requests to batches: one queue for all directions, with no delay to tune.
+
+A batch is whatever of one direction and one shape gathered while the device was busy. The queue knows the measured
+rate, so it refuses at the door what it could not answer in time; what its client gave up on, or has expired, leaves it
+and is never computed.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from models.padding import Pixels
+from service.telemetry import METRICS
+
+LEAST_COST = 64 * 64
+"""In pixels: a smaller picture takes as long as one of this size."""
+MEMORY = 0.9
+"""How much of the measurements before a batch still counts after it."""
+
+
+class EngineError(Exception):
+    """A request that is not answered with a translation."""
+
+
+class UnknownDirection(EngineError):
+    def __init__(self, direction: str, directions: list[str]) -> None:
+        super().__init__(direction)
+        self.directions = directions
+
+
+class NotReady(EngineError):
+    """The generators are still being loaded."""
+
+
+class Draining(EngineError):
+    """The service is stopping."""
+
+
+class TooLarge(EngineError):
+    """More pixels than can ever be translated in time."""
+
+    def __init__(self, pixels: int, limit: int) -> None:
+        super().__init__(f"{pixels:,} pixels are more than this server translates at once, {limit:,}: ask for a smaller `size`.")
+        self.limit = limit
+
+
+class QueueFull(EngineError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"full for {seconds:.1f} s")
+        self.retry_after = max(1, math.ceil(seconds))
+
+
+class DeadlinePassed(EngineError):
+    """No answer in time; nothing is computed for the request any more."""
+
+
+class InferenceFailed(EngineError):
+    """The session failed on this very picture."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A picture on its way through the engine. Times are of the queue's clock, in seconds."""
+
+    direction: str
+    pixels: Pixels
+    deadline: float
+    arrived: float
+    answer: asyncio.Future[Pixels]
+    started: float = field(default=math.nan)
+    finished: float = field(default=math.nan)
+
+    @property
+    def group(self) -> tuple:
+        return (self.direction, self.pixels.shape)
+
+    @property
+    def cost(self) -> int:
+        return max(self.pixels.shape[0] * self.pixels.shape[1], LEAST_COST)
+
+
+class Rate:
+    """Measured seconds a pixel of one direction, the latest batches counting most."""
+
+    def __init__(self, pixels: int, seconds: float) -> None:
+        self._pixels, self._seconds = float(pixels), seconds
+
+    def add(self, pixels: int, seconds: float) -> None:
+        self._pixels = MEMORY * self._pixels + pixels
+        self._seconds = MEMORY * self._seconds + seconds
+
+    def seconds(self, pixels: int) -> float:
+        return pixels * self._seconds / self._pixels
+
+
+class Queue:
+    """Waiting requests, by group, in order of arrival; and those that lanes have taken, until they are finished."""
+
+    def __init__(self, max_pixels: int, max_batch_pixels: int, lanes: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_pixels = max_pixels
+        self.max_batch_pixels = max_batch_pixels
+        self.lanes = lanes
+        self.rates: dict[str, Rate] = {}
+        """One for each direction that is taken."""
+        self.draining = False
+        self.clock = clock
+        self._groups: dict[tuple, dict[Request, None]] = {}
+        """Dictionaries as ordered sets: any request can leave at once."""
+        self._running: set[Request] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    @property
+    def idle(self) -> bool:
+        return not self._groups and not self._running
+
+    def submit(self, direction: str, pixels: Pixels, deadline: float) -> Request:
+        """A request whose `answer` will be its translation. Raises TooLarge, QueueFull and Draining."""
+        if self.draining:
+            raise Draining
+        request = Request(direction, pixels, deadline, self.clock(), asyncio.get_running_loop().create_future())
+        self._admit(request)
+        self._groups.setdefault(request.group, {})[request] = None
+        request.answer.add_done_callback(lambda _: self._forget(request))
+        self._update()
+        return request
+
+    def _admit(self, request: Request) -> None:
+        height, width, _ = request.pixels.shape
+        if height * width > self.max_pixels:
+            raise TooLarge(height * width, self.max_pixels)
+        inside = [*self._running, *(waiting for group in self._groups.values() for waiting in group)]
+        if not inside:
+            return
+        cost, ahead = sum(other.cost for other in inside), sum(map(self._seconds, inside)) / self.lanes
+        excess = cost + request.cost - self.max_pixels
+        if excess > 0:
+            METRICS.rejected.labels(request.direction, "queue_full").inc()
+            raise QueueFull(ahead * min(1, excess / cost))
+        late = ahead + self._seconds(request) - (request.deadline - self.clock())
+        if late > 0:
+            METRICS.rejected.labels(request.direction, "deadline").inc()
+            raise QueueFull(late)
+
+    def _seconds(self, request: Request) -> float:
+        return self.rates[request.direction].seconds(request.cost)
+
+    async def take(self) -> list[Request]:
+        """The next batch, once there is one: of the group whose oldest request has waited longest, as many as fit."""
+        while not (batch := self._next_batch()):
+            self._changed.clear()
+            await self._changed.wait()
+        return batch
+
+    def _next_batch(self) -> list[Request]:
+        now = self.clock()
+        for request in [request for group in self._groups.values() for request in group if request.deadline <= now]:
+            request.answer.set_exception(DeadlinePassed())
+            self._forget(request)
+        if not self._groups:
+            return []
+        group = min(self._groups.values(), key=lambda group: next(iter(group)).arrived)
+        fitting = max(1, self.max_batch_pixels // next(iter(group)).cost)
+        batch = list(group)[:fitting]
+        for request in batch:
+            self._forget(request)
+            request.started = now
+        self._running.update(batch)
+        self._update()
+        return batch
+
+    def finish(self, batch: list[Request]) -> None:
+        """The batch has left its lane."""
+        self._running.difference_update(batch)
+        self._update()
+
+    def _forget(self, request: Request) -> None:
+        """Out of its group: taken, expired, or given up on by its client."""
+        group = self._groups.get(request.group, {})
+        if request in group:
+            del group[request]
+            if not group:
+                del self._groups[request.group]
+            self._update()
+
+    def _update(self) -> None:
+        METRICS.queue_length.set(self.waiting)
+        self._changed.set()
+
+    async def drained(self) -> None:
+        """Returns once nothing waits or runs; nothing more is taken in."""
+        self.draining = True
+        while not self.idle:
+            self._changed.clear()
+            await self._changed.wait()

@@ -1,0 +1,100 @@
+"""Uploaded bytes to pixels: checked from the header, shrunk, turned upright, in sRGB, on white."""
+
+import io
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from models.padding import Pixels
+from service.pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked below, before decoding
+logging.getLogger("PIL").setLevel(logging.ERROR)
+
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded upload."""
+
+    pixels: Pixels
+    """(h, w, 3), its longest side no more than was asked for."""
+    format: str
+    """Of the upload, in lower case: `jpeg`."""
+    original_size: tuple[int, int]
+    """Width and height of the upload, upright."""
+
+
+def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
+    """The first picture in `content`, its longest side shrunk to `size` pixels (None: as large as it is).
+
+    Raises NotAPicture, TooManyPixels (from the header, before decoding) and BrokenPicture.
+    """
+    image = _open(content)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooManyPixels(width, height, max_pixels)
+    target = fitted(width, height, size)
+    try:
+        file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
+        image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
+        shrunk = _to_8_bits(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        turned = shrunk.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        pixels = np.asarray(_to_srgb(_on_white(ImageOps.exif_transpose(shrunk))))
+        return Picture(pixels, file_format, (height, width) if turned else (width, height))
+    except Exception as error:  # decoders raise anything at all
+        raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
+
+
+def fitted(width: int, height: int, size: int | None) -> tuple[int, int]:
+    """Width and height with the longest side at most `size`: never enlarged, never under a pixel, the aspect ratio kept."""
+    scale = 1.0 if size is None else min(1.0, size / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _open(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except Exception as error:
+        raise NotAPicture(f"The upload is not a picture of a format that is taken: {', '.join(FORMATS)}.") from error
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """To a mode that can be resized: L, RGB, CMYK or one of them with alpha."""
+    if image.mode.startswith("I") or image.mode == "F":
+        scale = 257 if image.mode.startswith("I") else 1
+        narrowed = Image.fromarray((np.asarray(image) // scale).clip(0, 255).astype(np.uint8))
+        narrowed.info = image.info
+        return narrowed
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if "A" not in image.getbands() or image.mode == "LAB":
+        return image
+    colours = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, colours).convert("RGB")
+    flat.info = image.info
+    return flat
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Through the embedded profile; where there is none, or it is of no use, as the mode says."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, embedded, _SRGB, outputMode="RGB")
+            if converted is not None:
+                return converted
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a profile that does not fit its picture: viewers ignore it too
+    return image.convert("RGB")

@@ -1,0 +1,21 @@
+"""What can be wrong with a picture that somebody sent; each message says what to do."""
+
+
+class PictureError(ValueError):
+    """A picture that is not translated."""
+
+
+class NotAPicture(PictureError):
+    """Not a picture, or of a format that is not taken."""
+
+
+class BrokenPicture(PictureError):
+    """A picture whose file is damaged."""
+
+
+class TooManyPixels(PictureError):
+    """A picture with more pixels than `limit`."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(f"The picture has {width} × {height} pixels, more than {limit:,}: send a smaller one.")
+        self.limit = limit

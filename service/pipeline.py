@@ -1,0 +1,118 @@
+"""One picture through the rooms, by a deadline: bytes → pixels → queue → pixels → bytes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from models.padding import Pixels
+from service.engine.engine import Engine, Translation
+from service.engine.queue import DeadlinePassed
+from service.pictures import finish
+from service.pictures.decode import Picture, decode
+from service.pictures.encode import encode
+from service.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done with a picture."""
+
+    direction: str
+    size: int | None
+    """Longest side in pixels that it is translated at; None: its own."""
+    choose_format: Callable[[str], str]
+    """From the upload's format to the answer's."""
+    quality: int
+    output: Literal["size", "input"]
+    strength: float
+    keep_colors: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished picture."""
+
+    content: bytes
+    format: str
+    seconds: dict[str, float]
+    """What each stage took: decode, queue, infer, encode."""
+    cycle_error: float | None = None
+    """Of a cycle: the mean absolute difference to the picture that was sent, 0 to 255."""
+
+
+class Pipeline:
+    """One a process. Its codecs bound how many pictures are decoded or encoded at once."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.engine = engine
+        self._codecs = ThreadPoolExecutor(settings.intra_op_threads, thread_name_prefix="codec")
+
+    def deadline(self) -> float:
+        """Of a request whose last byte has just arrived."""
+        return time.monotonic() + self.settings.deadline_seconds
+
+    async def translate(self, upload: bytes, order: Order, deadline: float) -> Answer:
+        """Raises PictureError, EngineError."""
+        async with _by(deadline):
+            picture, decode_seconds = await self._timed(partial(decode, upload, order.size, self.settings.max_pixels))
+            translation = await self.engine.translate(order.direction, picture.pixels, deadline)
+            return await self._encode(picture, [translation], order, decode_seconds)
+
+    async def cycle(self, upload: bytes, order: Order, deadline: float) -> Answer:
+        """There and back, F(G(x)). Raises PictureError, EngineError."""
+        inverse = self.engine.generator(order.direction).bundle.manifest.inverse
+        self.engine.generator(inverse)
+        async with _by(deadline):
+            picture, decode_seconds = await self._timed(partial(decode, upload, order.size, self.settings.max_pixels))
+            there = await self.engine.translate(order.direction, picture.pixels, deadline)
+            back = await self.engine.translate(inverse, there.pixels, deadline)
+            return await self._encode(picture, [there, back], order, decode_seconds)
+
+    async def _encode(self, picture: Picture, translations: list[Translation], order: Order, decode_seconds: float) -> Answer:
+        pixels = translations[-1].pixels
+        file_format = order.choose_format(picture.format)
+        content, encode_seconds = await self._timed(lambda: encode(_finished(picture, pixels, order), file_format, order.quality))
+        seconds = {
+            "decode": decode_seconds,
+            "queue": sum(translation.queue_seconds for translation in translations),
+            "infer": sum(translation.inference_seconds for translation in translations),
+            "encode": encode_seconds,
+        }
+        return Answer(content, file_format, seconds, _difference(picture.pixels, pixels) if len(translations) > 1 else None)
+
+    async def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
+        """`function` in a codec, and how long it took there and waiting for it."""
+        begun = time.monotonic()
+        result = await asyncio.get_running_loop().run_in_executor(self._codecs, function)
+        return result, time.monotonic() - begun
+
+
+def _finished(picture: Picture, pixels: Pixels, order: Order) -> Pixels:
+    if order.keep_colors:
+        pixels = finish.with_colors_of(picture.pixels, pixels)
+    pixels = finish.blend(picture.pixels, pixels, order.strength)
+    return finish.enlarge(pixels, picture.original_size) if order.output == "input" else pixels
+
+
+def _difference(a: Pixels, b: Pixels) -> float:
+    return float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean())
+
+
+@asynccontextmanager
+async def _by(deadline: float) -> AsyncIterator[None]:
+    """Cancels what is under way at `deadline`. Raises DeadlinePassed."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except TimeoutError as error:
+        raise DeadlinePassed from error

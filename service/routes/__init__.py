@@ -1,0 +1,1 @@
+"""HTTP only: each handler reads like a recipe."""

@@ -1,0 +1,22 @@
+"""What handlers ask for."""
+
+import hmac
+
+from fastapi import Request
+
+from service.pipeline import Pipeline
+from service.problems import unauthorized
+
+
+def get_pipeline(request: Request) -> Pipeline:
+    return request.app.state.pipeline
+
+
+def check_key(request: Request) -> None:
+    """Raises the problem 401 where keys are configured and none that fits was sent."""
+    keys = get_pipeline(request).settings.api_keys
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    sent = bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    fits = [hmac.compare_digest(key.get_secret_value().encode(), sent.strip().encode()) for key in keys]
+    if keys and not any(fits):
+        raise unauthorized()

@@ -1,0 +1,33 @@
+"""Health and metrics: for load balancers, orchestrators and Prometheus; open even where keys are configured."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.pipeline import Pipeline
+from service.problems import PROBLEM_RESPONSES, lane_died
+from service.routes.dependencies import get_pipeline
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live", operation_id="live", responses={503: PROBLEM_RESPONSES[503]})
+async def live(pipeline: Annotated[Pipeline, Depends(get_pipeline)]) -> dict[str, str]:
+    """200 while the process can do work."""
+    if not pipeline.engine.alive:
+        raise lane_died()
+    return {"status": "live"}
+
+
+@router.get("/health/ready", operation_id="ready", responses={503: PROBLEM_RESPONSES[503]})
+async def ready(pipeline: Annotated[Pipeline, Depends(get_pipeline)]) -> dict[str, str]:
+    """200 once every direction is loaded and warmed up."""
+    pipeline.engine.check_ready()
+    return {"status": "ready"}
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response)
+async def metrics() -> Response:
+    """Prometheus."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,149 @@
+"""POST /translate and /cycle: pictures in, pictures out."""
+
+import asyncio
+import json
+import zipfile
+from collections.abc import Coroutine
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service.engine.queue import EngineError
+from service.pictures.encode import SUFFIXES
+from service.pictures.errors import PictureError
+from service.pipeline import Answer, Pipeline
+from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
+from service.routes.dependencies import check_key, get_pipeline
+from service.routes.parameters import Parameters
+from service.routes.uploads import Upload, read_uploads
+from service.telemetry import server_timing
+
+T = TypeVar("T")
+
+BINARY = {"type": "string", "format": "binary"}
+PICTURE = {f"image/{name}": {"schema": BINARY} for name in SUFFIXES}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One picture or several, each a file part of any name; or the bytes of one picture.",
+        "content": {
+            "multipart/form-data": {"schema": {"type": "object", "required": ["image"], "properties": {"image": BINARY}}},
+            "image/*": {"schema": BINARY},
+        },
+    }
+}
+
+router = APIRouter(tags=["pictures"], dependencies=[Depends(check_key)])
+
+
+@router.post(
+    "/translate",
+    operation_id="translate",
+    response_class=Response,
+    openapi_extra=BODY,
+    responses={
+        200: {"description": "The translation; of several pictures a ZIP.", "content": PICTURE | {"application/zip": {"schema": BINARY}}},
+        **PROBLEM_RESPONSES,
+    },
+)
+async def translate(
+    request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
+) -> Response:
+    """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
+    pipeline.engine.generator(parameters.direction)
+    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
+    uploads = await read_uploads(request, pipeline.settings)
+    deadline = pipeline.deadline()
+    translations = [pipeline.translate(upload.content, order, deadline) for upload in uploads]
+    if len(uploads) == 1:
+        return _picture_response(await _while_connected(request, translations[0]), _name(uploads[0], parameters.direction))
+    outcomes = await _while_connected(request, asyncio.gather(*map(_outcome, translations)))
+    archive = await asyncio.to_thread(_zip, uploads, outcomes, parameters.direction, request.state.request_id)
+    return Response(archive, media_type="application/zip", headers=_disposition(f"{parameters.direction}.zip"))
+
+
+@router.post(
+    "/cycle",
+    operation_id="cycle",
+    response_class=Response,
+    openapi_extra=BODY,
+    responses={200: {"description": "The picture there and back.", "content": PICTURE}, **PROBLEM_RESPONSES},
+)
+async def cycle(
+    request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
+) -> Response:
+    """A picture there and back, F(G(x)); `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
+    pipeline.engine.generator(parameters.direction)
+    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
+    uploads = await read_uploads(request, pipeline.settings)
+    if len(uploads) > 1:
+        raise single_picture()
+    answer = await _while_connected(request, pipeline.cycle(uploads[0].content, order, pipeline.deadline()))
+    response = _picture_response(answer, _name(uploads[0], f"{parameters.direction}.cycle"))
+    response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
+    return response
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+    """The result of `work`, which is cancelled once the client hangs up. Raises ClientDisconnect."""
+    working = asyncio.ensure_future(work)
+    hang_up = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        hang_up.cancel()
+        working.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _outcome(translation: Coroutine[Any, Any, Answer]) -> Answer | Problem:
+    """One bad picture never spoils the others."""
+    try:
+        return await translation
+    except (PictureError, EngineError) as error:
+        return to_problem(error)
+
+
+def _name(upload: Upload, direction: str) -> PurePosixPath:
+    return PurePosixPath(f"{upload.name}.{direction}")
+
+
+def _picture_response(answer: Answer, name: PurePosixPath) -> Response:
+    headers = {"Vary": "Accept", "Server-Timing": server_timing(answer.seconds)}
+    headers |= _disposition(f"{name}.{SUFFIXES[answer.format]}")
+    return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
+
+
+def _disposition(filename: str) -> dict[str, str]:
+    """Names beyond ASCII go in the form of RFC 6266."""
+    ascii_name = filename.encode("ascii", "replace").decode().replace("?", "_")
+    extended = "" if filename.isascii() else f"; filename*=UTF-8''{quote(filename)}"
+    return {"Content-Disposition": f'inline; filename="{ascii_name}"{extended}'}
+
+
+def _zip(uploads: list[Upload], outcomes: list[Answer | Problem], direction: str, request_id: str) -> bytes:
+    """Numbered so that the order holds and no name is there twice; stored, since pictures do not shrink further."""
+    buffer = BytesIO()
+    translations = []
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True), start=1):
+            entry: dict[str, Any] = {"name": upload.name, "status": 200}
+            if isinstance(outcome, Problem):
+                entry |= {"status": outcome.status, "problem": outcome.document(request_id)}
+            else:
+                entry["file"] = f"{number:02d}-{_name(upload, direction)}.{SUFFIXES[outcome.format]}"
+                archive.writestr(entry["file"], outcome.content)
+            translations.append(entry)
+        archive.writestr("translations.json", json.dumps(translations, indent=2))
+    return buffer.getvalue()

@@ -1,0 +1,111 @@
+"""What an operator sees: Prometheus metrics, logs, request ids, Server-Timing."""
+
+import logging
+import re
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Of this process; durations in seconds."""
+
+    requests: Counter = field(default_factory=lambda: Counter("cyclegan_requests", "HTTP answers", ["path", "status"]))
+    request_seconds: Histogram = field(
+        default_factory=lambda: Histogram("cyclegan_request_seconds", "Arrival to answer", ["path"], buckets=SECONDS)
+    )
+    queue_seconds: Histogram = field(
+        default_factory=lambda: Histogram("cyclegan_queue_seconds", "Waiting for a lane", ["direction"], buckets=SECONDS)
+    )
+    inference_seconds: Histogram = field(
+        default_factory=lambda: Histogram("cyclegan_inference_seconds", "One session run", ["direction"], buckets=SECONDS)
+    )
+    batch_requests: Histogram = field(
+        default_factory=lambda: Histogram("cyclegan_batch_requests", "Pictures a batch", ["direction"], buckets=(1, 2, 4, 8, 16, 32, 64))
+    )
+    batch_pixels: Histogram = field(
+        default_factory=lambda: Histogram(
+            "cyclegan_batch_pixels", "Pixels a batch", ["direction"], buckets=tuple(4**power for power in range(6, 13))
+        )
+    )
+    queue_length: Gauge = field(default_factory=lambda: Gauge("cyclegan_queue_length", "Pictures waiting for a lane"))
+    rejected: Counter = field(
+        default_factory=lambda: Counter("cyclegan_rejected", "Pictures refused at the queue", ["direction", "reason"])
+    )
+    version: Gauge = field(default_factory=lambda: Gauge("cyclegan_bundle_version", "Version that is served", ["direction"]))
+
+
+METRICS = Metrics()
+
+
+def configure_logging(log_format: str) -> None:
+    """structlog on standard error: coloured lines for people, JSON for programs; `auto` looks at the terminal."""
+    human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(processors=[*shared, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    ))  # fmt: skip
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.getLogger("uvicorn.access").disabled = True  # Observer writes a better line
+
+
+class Observer:
+    """ASGI middleware: a request id for each request, given back as X-Request-ID; a line in the log; metrics."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        begun, status = time.monotonic(), 499  # the client hung up, unless an answer begins
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception:
+                status = 500
+                raise
+            finally:
+                seconds = time.monotonic() - begun
+                path = getattr(scope.get("route"), "path", "other")
+                METRICS.requests.labels(path, status).inc()
+                METRICS.request_seconds.labels(path).observe(seconds)
+                log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+
+
+def server_timing(seconds: dict[str, float]) -> str:
+    """The Server-Timing header: durations in milliseconds, in the order given."""
+    return ", ".join(f"{name};dur={duration * 1000:.1f}" for name, duration in seconds.items())
