@@ -1,6 +1,7 @@
 """`python -m service`: settings → app → uvicorn."""
 
 import argparse
+import math
 
 import uvicorn
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ def main() -> None:
         port=settings.port,
         workers=settings.workers,
         log_config=None,
-        timeout_graceful_shutdown=round(settings.deadline_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
     )
 
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
 
-import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
@@ -23,8 +23,6 @@ from service.telemetry import Observer, configure_logging
 WEB = Path(__file__).parent / "web"
 DESCRIPTION = "Unpaired image translation with CycleGAN: send a picture, get it back as the other domain would have it."
 
-log = structlog.get_logger()
-
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service. `settings` come from the environment where none are given."""
@@ -35,10 +33,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         _drain_on_sigterm(engine, settings.drain_seconds)
-        loading = asyncio.create_task(engine.load())  # so that /health answers meanwhile
-        loading.add_done_callback(_report)
+        await engine.load()
+        warming = asyncio.create_task(engine.warm_up())  # /health answers meanwhile
         yield
-        loading.cancel()
+        await warming
         await engine.stop()
 
     app = FastAPI(title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan)
@@ -48,14 +46,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _nobody_to_answer)
     for room in (translate, directions, health):
         app.include_router(room.router)
-    app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    app.mount("/web", StaticFiles(directory=WEB), name="web")
+    app.add_api_route("/", _page, include_in_schema=False)
     return app
 
 
-def _report(loading: asyncio.Task[None]) -> None:
-    if not loading.cancelled() and (error := loading.exception()):
-        log.error("nothing to serve", reason=str(error))
-        signal.raise_signal(signal.SIGINT)
+async def _page() -> FileResponse:
+    return FileResponse(WEB / "index.html")
 
 
 async def _nobody_to_answer(request: Request, error: Exception) -> Response:
@@ -70,7 +67,7 @@ def _drain_on_sigterm(engine: Engine, seconds: float) -> None:
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
-        engine.queue.draining = True
+        engine.draining = True
         if callable(stop):
             loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
 

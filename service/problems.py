@@ -144,7 +144,9 @@ def install(app: FastAPI) -> None:
     """Answer every error with its problem document."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_response(request, to_problem(error))
+        response = problem_response(request, to_problem(error))
+        response.headers.update(getattr(error, "headers", None) or {})
+        return response
 
     for kind in (Problem, EngineError, PictureError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -98,7 +98,7 @@ class Trainer:
 
     def train(self) -> None:
         """Train until `steps`, or until Ctrl-C, after which the same command resumes."""
-        console = Console()
+        console = Console(soft_wrap=True)
         precision = "bf16" if self.bf16 else "fp32"
         console.print(f"{self.run}: step {self.step} of {self.config.steps} on {self.device} in {precision}")
         x, y = load_domains(self.config)
@@ -172,7 +172,7 @@ class Trainer:
             if not begun:
                 writer.writerow(["step", "lr", *means])
             writer.writerow([self.step, f"{self.config.lr_at(self.step - 1):.3g}", *(f"{mean:.5f}" for mean in means.values())])
-        return " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        return _shown(means)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """The first signal ends the run after the step; the second ends it at once."""
@@ -182,10 +182,13 @@ class Trainer:
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        TextColumn("{task.description}"), console=console,
-    )  # fmt: skip
+    """Narrow enough for a terminal of 80 columns."""
+    return Progress(BarColumn(8), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"), console=console)
+
+
+def _shown(means: dict[str, float]) -> str:
+    pairs = {"G": ("G", "F"), "cyc": ("cycle_X", "cycle_Y"), "idt": ("identity_X", "identity_Y"), "D": ("D_X", "D_Y")}
+    return " ".join(f"{short} {means[x]:.2f} {means[y]:.2f}" for short, (x, y) in pairs.items())
 
 
 def read_losses(run: Path) -> list[dict[str, float]]:

@@ -30,31 +30,40 @@ class Engine:
         self.catalog = Catalog()
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes)
         self._lanes = Lanes(self.queue, self.catalog)
-        self._loaded = False
+        self._warm = False
+        self.draining = False
+        """Set once the service is stopping: what is in is answered, and nothing more is let in."""
 
     @property
     def alive(self) -> bool:
         return self._lanes.alive
 
     async def load(self) -> None:
-        """Load and warm up every direction, then start the lanes. Raises BundleError where there is nothing to serve."""
+        """Load every direction. Raises BundleError where there is nothing to serve."""
         settings = self._settings
         await asyncio.to_thread(self.catalog.load, settings.models, settings.providers, settings.intra_op_threads)
+
+    async def warm_up(self) -> None:
+        """Run every direction once and measure its rate; then start the lanes."""
         for direction, generator in self.catalog.generators.items():
             self.queue.rates[direction] = Rate(*await asyncio.to_thread(generator.warm_up))
         self._lanes.start()
-        self._loaded = True
+        self._warm = True
 
     def check_ready(self) -> None:
         """Raises NotReady until every direction is loaded and warmed up, and Draining once the service is stopping."""
-        if self.queue.draining:
+        if self.draining:
             raise Draining
-        if not self._loaded:
+        if not self._warm:
             raise NotReady
 
-    def generator(self, direction: str) -> Generator:
-        """Raises NotReady, Draining and UnknownDirection: what can be told before a body is read."""
+    def check_direction(self, direction: str) -> None:
+        """What can be told before a body is read. Raises NotReady, Draining and UnknownDirection."""
         self.check_ready()
+        self.generator(direction)
+
+    def generator(self, direction: str) -> Generator:
+        """Raises UnknownDirection."""
         if direction not in self.catalog.generators:
             raise UnknownDirection(direction, self.catalog.directions)
         return self.catalog.generators[direction]
@@ -62,7 +71,7 @@ class Engine:
     async def translate(self, direction: str, pixels: Pixels, deadline: float) -> Translation:
         """`pixels`, (h, w, 3), any h and w, through a direction's generator, by `deadline` (time.monotonic()).
 
-        Cancelled, the request leaves the queue. Raises what `generator` and `Queue.submit` raise, DeadlinePassed and
+        Cancelled, the request leaves the queue. Raises UnknownDirection, TooLarge, QueueFull, DeadlinePassed and
         InferenceFailed.
         """
         version = self.generator(direction).bundle.version

@@ -104,7 +104,6 @@ class Queue:
         self.lanes = lanes
         self.rates: dict[str, Rate] = {}
         """One for each direction that is taken."""
-        self.draining = False
         self.clock = clock
         self._groups: dict[tuple, dict[Request, None]] = {}
         """Dictionaries as ordered sets: any request can leave at once."""
@@ -120,9 +119,7 @@ class Queue:
         return not self._groups and not self._running
 
     def submit(self, direction: str, pixels: Pixels, deadline: float) -> Request:
-        """A request whose `answer` will be its translation. Raises TooLarge, QueueFull and Draining."""
-        if self.draining:
-            raise Draining
+        """A request whose `answer` will be its translation. Raises TooLarge and QueueFull."""
         request = Request(direction, pixels, deadline, self.clock(), asyncio.get_running_loop().create_future())
         self._admit(request)
         self._groups.setdefault(request.group, {})[request] = None
@@ -193,8 +190,7 @@ class Queue:
         self._changed.set()
 
     async def drained(self) -> None:
-        """Returns once nothing waits or runs; nothing more is taken in."""
-        self.draining = True
+        """Returns once nothing waits or runs."""
         while not self.idle:
             self._changed.clear()
             await self._changed.wait()

@@ -54,7 +54,7 @@ async def translate(
     request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
 ) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
-    pipeline.engine.generator(parameters.direction)
+    pipeline.engine.check_direction(parameters.direction)
     order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
     uploads = await read_uploads(request, pipeline.settings)
     deadline = pipeline.deadline()
@@ -77,7 +77,7 @@ async def cycle(
     request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
 ) -> Response:
     """A picture there and back, F(G(x)); `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
-    pipeline.engine.generator(parameters.direction)
+    pipeline.engine.check_direction(parameters.direction)
     order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
     uploads = await read_uploads(request, pipeline.settings)
     if len(uploads) > 1:

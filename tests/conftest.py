@@ -1,0 +1,97 @@
+"""Shared by the rooms' tests: real pictures, and the service as a real process."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "tests" / "pictures"
+PHOTO = PICTURES / "china.jpg"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running `python -m service`."""
+
+    url: str
+    process: subprocess.Popen
+    client: httpx.Client
+
+    def translate(self, content: bytes, direction: str = "photo2monet", name: str = "photo.jpg", **parameters: Any) -> httpx.Response:
+        headers = parameters.pop("headers", {})
+        files = {"image": (name, content)}
+        return self.client.post("/translate", params={"direction": direction, **parameters}, files=files, headers=headers)
+
+
+@contextmanager
+def running_service(**settings: Any) -> Iterator[Service]:
+    """The service on a free port, ready; `settings` as in Settings."""
+    port = free_port()
+    environment = os.environ | {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()}
+    environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1"}
+    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            wait_until(lambda: _ready(client, process))
+            yield Service(url, process, client)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def _ready(client: httpx.Client, process: subprocess.Popen) -> bool:
+    assert process.poll() is None, "the service ended; its log tells why"
+    try:
+        return client.get("/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """One service for all tests that need no settings of their own, with the repository's bundles."""
+    with running_service() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    return PHOTO.read_bytes()
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def decoded(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -1,0 +1,96 @@
+"""Queue and lanes together, with generators that the test makes."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.engine.lanes import Lanes
+from service.engine.queue import InferenceFailed, Queue, Rate
+
+POISON = 13
+
+
+class Inverting:
+    """Gives 255 − x, notes the batches that it saw, and fails on any that holds poison."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.batches.append(len(pictures))
+        if (pictures[:, 0, 0, 0] == POISON).any():
+            raise RuntimeError("poisoned")
+        return 255 - pictures
+
+
+def lanes_with(generator: Any) -> tuple[Queue, Lanes]:
+    queue = Queue(max_pixels=10**9, max_batch_pixels=10**6)
+    queue.rates["there"] = Rate(10**6, 0.001)
+    return queue, Lanes(queue, SimpleNamespace(generators={"there": generator}))  # type: ignore[arg-type]
+
+
+def picture(value: int) -> NDArray[np.uint8]:
+    return np.full((64, 64, 3), value, np.uint8)
+
+
+async def answers_to(queue: Queue, lanes: Lanes, values: range) -> list[Any]:
+    deadline = queue.clock() + 30
+    requests = [queue.submit("there", picture(value), deadline) for value in values]
+    lanes.start()
+    return await asyncio.gather(*(request.answer for request in requests), return_exceptions=True)
+
+
+def test_each_request_of_a_batch_gets_its_own_result() -> None:
+    async def run() -> None:
+        generator = Inverting()
+        queue, lanes = lanes_with(generator)
+        answers = await answers_to(queue, lanes, range(100, 116))
+        assert [answer[0, 0, 0] for answer in answers] == [255 - value for value in range(100, 116)]
+        assert generator.batches == [16]
+        await lanes.stop()
+
+    asyncio.run(run())
+
+
+def test_one_poisoned_picture_in_sixteen_fails_alone() -> None:
+    async def run() -> None:
+        queue, lanes = lanes_with(Inverting())
+        answers = await answers_to(queue, lanes, range(16))
+        assert isinstance(answers[POISON], InferenceFailed)
+        assert [answer[0, 0, 0] for value, answer in enumerate(answers) if value != POISON] == [255 - v for v in range(16) if v != POISON]
+        assert lanes.alive
+        await queue.drained()
+        await lanes.stop()
+
+    asyncio.run(run())
+
+
+def test_what_is_cancelled_while_it_waits_costs_no_inference() -> None:
+    async def run() -> None:
+        generator = Inverting()
+        queue, lanes = lanes_with(generator)
+        gone = queue.submit("there", picture(1), queue.clock() + 30)
+        gone.answer.cancel()
+        await asyncio.sleep(0)
+        await answers_to(queue, lanes, range(2, 4))
+        assert generator.batches == [2]
+        await lanes.stop()
+
+    asyncio.run(run())
+
+
+def test_a_lane_that_dies_is_told_and_fails_what_it_had() -> None:
+    async def run() -> None:
+        queue, lanes = lanes_with(Inverting())
+        queue.rates = {}  # a defect: the lane cannot note its rate
+        request_failed = queue.submit("there", picture(1), queue.clock() + 30)
+        lanes.start()
+        with pytest.raises(InferenceFailed):
+            await asyncio.wait_for(request_failed.answer, 5)
+        await lanes.stop()
+
+    asyncio.run(run())

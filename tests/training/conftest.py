@@ -1,0 +1,55 @@
+"""Two small domains of real pictures, and a run so small that it takes seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import PICTURES
+from training.config import TrainingConfig, load_config
+from training.trainer import Trainer
+
+TINY = {
+    "steps": 6,
+    "ngf": 4,
+    "n_blocks": 1,
+    "ndf": 4,
+    "n_layers": 2,
+    "crop_size": 32,
+    "load_size": [32, 48],
+    "pool_size": 2,
+    "checkpoint_every": 3,
+    "sample_every": 3,
+    "log_every": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """day/ and dusk/, with train/ and test/: crops of photographs, and darker, redder crops of others."""
+    root = tmp_path_factory.mktemp("domains")
+    for domain, names, matrix in (
+        ("day", ("china", "flower"), (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)),
+        ("dusk", ("coffee", "chelsea"), (0.9, 0, 0, 20, 0, 0.5, 0, 0, 0, 0, 0.4, 0)),
+    ):
+        for part, offset in (("train", 0), ("test", 30)):
+            (root / domain / part / "nested").mkdir(parents=True)
+            for name in names:
+                with Image.open(PICTURES / f"{name}.jpg") as picture:
+                    for i in range(4):
+                        crop = picture.crop((60 * i + offset, 50, 60 * i + offset + 72, 50 + 64)).convert("RGB", matrix)
+                        crop.save(root / domain / part / ("nested" if i % 2 else ".") / f"{name}{i}.png")
+    return root / "day", root / "dusk"
+
+
+def tiny_config(domains: tuple[Path, Path], **fields: Any) -> TrainingConfig:
+    return load_config("lite", source=domains[0], target=domains[1], **(TINY | fields))
+
+
+@pytest.fixture(scope="session")
+def finished_run(domains: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that went through all of its steps."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    Trainer(tiny_config(domains), run).train()
+    return run

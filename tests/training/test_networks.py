@@ -1,0 +1,71 @@
+"""The architectures are those that the field knows, to the parameter."""
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import load_config
+from training.discriminators import PatchGAN, make_discriminator
+from training.generators import ResnetGenerator, make_generator
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_standard_is_the_papers_generator_with_the_names_that_others_publish() -> None:
+    generator = make_generator(load_config("standard", source="x", target="y"))
+    assert parameters(generator) == 11_378_179
+    shapes = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+    assert len(shapes) == 48
+    assert shapes["model.1.weight"] == (64, 3, 7, 7)
+    assert shapes["model.18.conv_block.5.weight"] == (256, 256, 3, 3)
+    assert shapes["model.19.weight"] == (256, 128, 3, 3)
+    assert shapes["model.26.weight"] == (3, 64, 7, 7)
+
+
+def test_six_blocks_have_the_published_size() -> None:
+    assert parameters(ResnetGenerator(64, 6)) == 7_837_699
+
+
+def test_lite_is_half_a_million_parameters_without_transposed_convolutions() -> None:
+    generator = make_generator(load_config("lite", source="x", target="y"))
+    assert 450_000 < parameters(generator) < 550_000
+    assert not any(isinstance(module, nn.ConvTranspose2d) for module in generator.modules())
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+@pytest.mark.parametrize("size", [(8, 8), (64, 96), (100, 36)])
+def test_a_translation_has_the_size_and_range_of_its_input(upsampling: str, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        translation = ResnetGenerator(4, 2, upsampling)(torch.rand(2, 3, *size) * 2 - 1)
+    assert translation.shape == (2, 3, *size)
+    assert translation.abs().max() <= 1
+
+
+def test_a_picture_is_translated_alike_alone_and_in_a_batch() -> None:
+    generator = ResnetGenerator(4, 2, "nearest")
+    pictures = torch.rand(3, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(generator(pictures)[1:2], generator(pictures[1:2]), atol=1e-5)
+
+
+def test_in_bf16_the_pixels_are_still_computed_in_fp32() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ResnetGenerator(4, 1)(torch.rand(1, 3, 32, 32)).dtype == torch.float32
+
+
+def test_the_critic_is_the_published_patchgan() -> None:
+    critic = PatchGAN(64)
+    assert parameters(critic) == 2_764_737
+    assert critic(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 30, 30)
+
+
+def test_one_answer_of_the_critic_sees_70_by_70_pixels() -> None:
+    critic = make_discriminator(load_config("lite", source="x", target="y"))
+    convolutions = nn.Sequential(*(m for m in critic.model if isinstance(m, nn.Conv2d)))  # instance norm sees everything
+    picture = torch.zeros(1, 3, 256, 256, requires_grad=True)
+    convolutions(picture)[0, 0, 15, 15].backward()
+    assert picture.grad is not None
+    seen = picture.grad.abs().sum(dim=(0, 1)) > 0
+    assert (seen.any(dim=0).sum(), seen.any(dim=1).sum()) == (70, 70)

@@ -1,0 +1,198 @@
+"""Runs: trained, stopped, resumed, judged, exported; through the commands where a user would use them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from models.bundle import load_bundle
+from tests.conftest import PICTURES, ROOT, wait_until
+from tests.training.conftest import TINY, tiny_config
+from training import export
+from training.checkpoints import load_checkpoint, load_generators
+from training.config import ConfigError, load_config, parse_settings
+from training.data import Pixels
+from training.metrics import psnr, sliced_wasserstein
+from training.trainer import NonFiniteLoss, Trainer, read_losses
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "training", *map(str, arguments)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    return checkpoint["ema"] | checkpoint["model"]
+
+
+def test_a_run_leaves_configuration_losses_samples_and_a_checkpoint(finished_run: Path) -> None:
+    assert yaml.safe_load((finished_run / "config.yaml").read_text())["ngf"] == TINY["ngf"]
+    assert [line["step"] for line in read_losses(finished_run)] == [2, 4, 6]
+    assert {"G", "F", "cycle_X", "cycle_Y", "identity_X", "identity_Y", "D_X", "D_Y"} < read_losses(finished_run)[0].keys()
+    assert [path.name for path in sorted((finished_run / "samples").iterdir())] == ["0000003.jpg", "0000006.jpg"]
+    assert Image.open(finished_run / "samples" / "0000006.jpg").size == (6 * 48, 4 * 48)
+
+
+def test_training_lowers_the_cycle_loss(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    Trainer(tiny_config(domains, steps=120, ngf=8, log_every=20, sample_every=120, lr=1e-3), tmp_path).train()
+    first, *_, last = ({**line, "cycle": line["cycle_X"] + line["cycle_Y"]} for line in read_losses(tmp_path))
+    assert last["cycle"] < 0.75 * first["cycle"]
+
+
+def test_stopped_and_resumed_equals_never_stopped(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(domains), tmp_path)
+    step, calls = trainer.train_step, iter([False, False, False, True])
+
+    def stop_at_the_fourth(x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+        trainer._stop = next(calls)
+        return step(x, y)
+
+    trainer.train_step = stop_at_the_fourth  # type: ignore[method-assign]
+    trainer.train()
+    assert trainer.step == 4
+    Trainer(tiny_config(domains), tmp_path).train()
+    never_stopped, resumed = weights(finished_run), weights(tmp_path)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in never_stopped.items())
+    assert read_losses(tmp_path) == read_losses(finished_run)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_resumes(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = [part for name, value in (TINY | {"steps": 100_000}).items() for part in ("--set", f"{name}={value}")]
+    train = command("train", "--preset", "lite", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
+    for _ in range(2):
+        before = (load_checkpoint(run) or {"step": 0})["step"]
+        process = subprocess.Popen(train, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: (load_checkpoint(run) or {"step": 0})["step"] > before)  # noqa: B023
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert f"step {before} of 100000" in output
+        assert "the same command resumes" in output
+
+
+def test_a_resumed_run_cannot_change_its_networks(domains: tuple[Path, Path], finished_run: Path) -> None:
+    with pytest.raises(ConfigError, match="ngf 4 → 8"):
+        Trainer(tiny_config(domains, ngf=8), finished_run)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(domains), tmp_path)
+    saved = trainer.save()
+    with torch.no_grad():
+        next(trainer.model.G.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match=str(saved)):
+        trainer.train()
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
+
+
+def test_the_rate_is_constant_and_then_falls_to_nothing(domains: tuple[Path, Path]) -> None:
+    config = tiny_config(domains, steps=100, lr=1.0)
+    assert [config.lr_at(step) for step in (0, 49, 50, 75, 99)] == pytest.approx([1, 1, 1, 0.5, 0.02])
+    assert tiny_config(domains, steps=100, lr=1.0, decay_steps=10).lr_at(89) == 1
+
+
+def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    trainer = Trainer(tiny_config(domains, ema=0.9), tmp_path)
+    (name, average), weight = next(iter(trainer.averaged.named_parameters())), next(trainer.generators.parameters())
+    before = average.detach().clone()
+    trainer.ema.update_parameters(trainer.generators)  # the first is a copy
+    with torch.no_grad():
+        weight.add_(1.0)
+    trainer.ema.update_parameters(trainer.generators)
+    assert torch.allclose(dict(trainer.averaged.named_parameters())[name], before + 0.1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["stepps=5"], "stepps"),
+        (["steps"], "--set steps=20000"),
+        (["steps=many"], "steps"),
+        (["crop_size=300"], "load_size"),
+        (["generator=vgg"], "generator"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(settings: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config("lite", source="x", target="y", **parse_settings(settings))
+
+
+def test_unknown_preset_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="lite, standard"):
+        load_config("huge", source="x", target="y")
+
+
+def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for arguments in (
+        ("evaluate", "--run", finished_run),
+        ("export", "--run", finished_run, "--models", models, "--pictures", PICTURES),
+        ("sample", "--model", models / "day2dusk", "--input", PICTURES, "--output", tmp_path / "out", "--size", 64),
+    ):
+        subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
+    for direction, inverse in (("day2dusk", "dusk2day"), ("dusk2day", "day2dusk")):
+        bundle = load_bundle(models / direction)
+        assert bundle.manifest.inverse == inverse
+        assert bundle.version.training["steps"] == 6
+        assert {"swd", "swd_floor", "swd_base", "cycle_psnr", "parity"} == bundle.version.evaluation.keys()
+        assert "![samples](samples.jpg)" in (models / direction / "README.md").read_text()
+        assert str(ROOT.parent) not in (models / direction / "model.json").read_text()
+    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
+
+
+def test_exported_again_it_is_one_more_version(finished_run: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        assert [bundle.version.version for bundle in export.export_run(finished_run, tmp_path)] == [number, number]
+    assert json.loads((tmp_path / "day2dusk" / "model.json").read_text())["versions"][0]["version"] == 1
+
+
+def test_the_graph_takes_any_batch_and_size_and_agrees_with_torch(finished_run: Path) -> None:
+    _, generators, _ = load_generators(finished_run)
+    model = export.to_onnx(generators["G"])
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3), np.uint8)
+    (translations,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"pictures": pictures})
+    assert translations.shape == pictures.shape
+    assert translations.dtype == np.uint8
+    assert export.check_parity(model, generators["G"], list(pictures))["max_difference"] <= 2
+
+
+def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, generators, _ = load_generators(finished_run)
+    to_onnx = export.to_onnx
+    monkeypatch.setattr(export, "to_onnx", lambda generator: to_onnx(generators["F" if generator is not generators["F"] else "G"]))
+    with pytest.raises(export.ExportError, match="no bundle is written"):
+        export.export_run(finished_run, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sliced_wasserstein_grows_with_the_difference() -> None:
+    def noisy(scale: float) -> list[Pixels]:
+        random = np.random.default_rng(0)
+        picture = np.asarray(Image.open(PICTURES / "china.jpg").resize((256, 256)), np.float32)
+        return [(picture + scale * random.normal(size=picture.shape)).clip(0, 255).astype(np.uint8) for _ in range(3)]
+
+    clean = noisy(0)
+    distances = [sliced_wasserstein(clean, noisy(scale)) for scale in (0, 10, 60)]
+    assert distances[0] < distances[1] < distances[2]
+    assert sliced_wasserstein(clean, noisy(10)) == distances[1]
+
+
+def test_psnr_is_the_textbooks() -> None:
+    black = np.zeros((4, 4, 3), np.uint8)
+    assert psnr(black, black) == float("inf")
+    assert psnr(black, black + 1) == pytest.approx(48.13, abs=0.01)
