@@ -10,13 +10,10 @@ test: .venv/test
 check: .venv/test
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
-train: .venv/test
-	$(BIN)/python -m training train $(ARGS)
-
 .venv/serve: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable . && touch $@
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@
 
-.PHONY: serve test check train
+.PHONY: serve test check

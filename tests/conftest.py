@@ -95,3 +95,16 @@ def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
 
 def decoded(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def assert_problem(response: httpx.Response, status: int) -> dict:
+    """An RFC 9457 document that says what to do."""
+    assert response.status_code == status, response.text[:500]
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"]
+    assert problem["title"]
+    assert len(problem["detail"]) > 20
+    assert problem["request_id"] == response.headers["x-request-id"]
+    return problem

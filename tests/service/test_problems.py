@@ -19,20 +19,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import PHOTO, ROOT, Service, encoded, running_service, wait_until
-
-
-def assert_problem(response: httpx.Response, status: int) -> dict:
-    """An RFC 9457 document that says what to do."""
-    assert response.status_code == status, response.text[:500]
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["status"] == status
-    assert problem["type"]
-    assert problem["title"]
-    assert len(problem["detail"]) > 20
-    assert problem["request_id"] == response.headers["x-request-id"]
-    return problem
+from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, running_service, wait_until
 
 
 def png_header(width: int, height: int) -> bytes:
