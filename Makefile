@@ -4,7 +4,7 @@ BIN := .venv/bin
 serve: .venv/serve
 	$(BIN)/python -m service
 
-test: .venv/test
+test: .venv/test nginx
 	$(BIN)/python -m pytest
 
 check: .venv/test
@@ -16,4 +16,8 @@ check: .venv/test
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@
 
-.PHONY: serve test check
+# The tests put a real nginx in front of the service. Root on Debian gets it here; anyone else is told by the tests.
+nginx:
+	@command -v nginx >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
+
+.PHONY: serve test check nginx

@@ -65,7 +65,7 @@ class HistoryPool:
             return picture
         index = int(torch.randint(self.size, (), generator=self.random))
         earlier, self.pictures[index] = self.pictures[index], picture.clone()
-        return earlier
+        return earlier.to(picture.device)
 
     def state_dict(self) -> dict:
         return {"pictures": self.pictures, "random": self.random.get_state()}

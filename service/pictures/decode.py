@@ -44,9 +44,10 @@ def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
         file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
         image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
         shrunk = _to_8_bits(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        turned = shrunk.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        pixels = np.asarray(_to_srgb(_on_white(ImageOps.exif_transpose(shrunk))))
-        return Picture(pixels, file_format, (height, width) if turned else (width, height))
+        orientation = _orientation(shrunk)
+        upright = shrunk if orientation == 1 else ImageOps.exif_transpose(shrunk)
+        original_size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+        return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
     except Exception as error:  # decoders raise anything at all
         raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
 
@@ -74,6 +75,14 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("L") if image.mode == "1" else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, from 1 to 8; 1 where there is none, or none that can be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
 
 
 def _on_white(image: Image.Image) -> Image.Image:

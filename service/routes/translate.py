@@ -4,8 +4,8 @@ import asyncio
 import json
 import zipfile
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from service.engine.queue import EngineError
 from service.pictures.encode import SUFFIXES
 from service.pictures.errors import PictureError
-from service.pipeline import Answer, Pipeline
+from service.pipeline import Answer, Order, Pipeline
 from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
 from service.routes.dependencies import check_key, get_pipeline
 from service.routes.parameters import Parameters
@@ -37,6 +37,25 @@ BODY = {
     }
 }
 
+
+@dataclass(frozen=True)
+class Job:
+    """What a request of this room asks for, once its body is in."""
+
+    pipeline: Pipeline
+    order: Order
+    uploads: list[Upload]
+    deadline: float
+
+
+async def accept(request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]) -> Job:
+    """What can be refused without the body is refused before it is read."""
+    pipeline.engine.check_direction(parameters.direction)
+    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
+    uploads = await read_uploads(request, pipeline.settings)
+    return Job(pipeline, order, uploads, pipeline.deadline())
+
+
 router = APIRouter(tags=["pictures"], dependencies=[Depends(check_key)])
 
 
@@ -50,20 +69,15 @@ router = APIRouter(tags=["pictures"], dependencies=[Depends(check_key)])
         **PROBLEM_RESPONSES,
     },
 )
-async def translate(
-    request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
-) -> Response:
+async def translate(request: Request, job: Annotated[Job, Depends(accept)]) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
-    pipeline.engine.check_direction(parameters.direction)
-    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
-    uploads = await read_uploads(request, pipeline.settings)
-    deadline = pipeline.deadline()
-    translations = [pipeline.translate(upload.content, order, deadline) for upload in uploads]
-    if len(uploads) == 1:
-        return _picture_response(await _while_connected(request, translations[0]), _name(uploads[0], parameters.direction))
+    direction = job.order.direction
+    translations = [job.pipeline.translate(upload.content, job.order, job.deadline) for upload in job.uploads]
+    if len(job.uploads) == 1:
+        return _picture_response(await _while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
     outcomes = await _while_connected(request, asyncio.gather(*map(_outcome, translations)))
-    archive = await asyncio.to_thread(_zip, uploads, outcomes, parameters.direction, request.state.request_id)
-    return Response(archive, media_type="application/zip", headers=_disposition(f"{parameters.direction}.zip"))
+    archive = await asyncio.to_thread(_zip, job.uploads, outcomes, direction, request.state.request_id)
+    return Response(archive, media_type="application/zip", headers=_disposition(f"{direction}.zip"))
 
 
 @router.post(
@@ -73,17 +87,12 @@ async def translate(
     openapi_extra=BODY,
     responses={200: {"description": "The picture there and back.", "content": PICTURE}, **PROBLEM_RESPONSES},
 )
-async def cycle(
-    request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]
-) -> Response:
+async def cycle(request: Request, job: Annotated[Job, Depends(accept)]) -> Response:
     """A picture there and back, F(G(x)); `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
-    pipeline.engine.check_direction(parameters.direction)
-    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
-    uploads = await read_uploads(request, pipeline.settings)
-    if len(uploads) > 1:
+    if len(job.uploads) > 1:
         raise single_picture()
-    answer = await _while_connected(request, pipeline.cycle(uploads[0].content, order, pipeline.deadline()))
-    response = _picture_response(answer, _name(uploads[0], f"{parameters.direction}.cycle"))
+    answer = await _while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
+    response = _picture_response(answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
     response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return response
 
@@ -115,11 +124,7 @@ async def _outcome(translation: Coroutine[Any, Any, Answer]) -> Answer | Problem
         return to_problem(error)
 
 
-def _name(upload: Upload, direction: str) -> PurePosixPath:
-    return PurePosixPath(f"{upload.name}.{direction}")
-
-
-def _picture_response(answer: Answer, name: PurePosixPath) -> Response:
+def _picture_response(answer: Answer, name: str) -> Response:
     headers = {"Vary": "Accept", "Server-Timing": server_timing(answer.seconds)}
     headers |= _disposition(f"{name}.{SUFFIXES[answer.format]}")
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
@@ -142,7 +147,7 @@ def _zip(uploads: list[Upload], outcomes: list[Answer | Problem], direction: str
             if isinstance(outcome, Problem):
                 entry |= {"status": outcome.status, "problem": outcome.document(request_id)}
             else:
-                entry["file"] = f"{number:02d}-{_name(upload, direction)}.{SUFFIXES[outcome.format]}"
+                entry["file"] = f"{number:02d}-{upload.name}.{direction}.{SUFFIXES[outcome.format]}"
                 archive.writestr(entry["file"], outcome.content)
             translations.append(entry)
         archive.writestr("translations.json", json.dumps(translations, indent=2))

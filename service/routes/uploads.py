@@ -39,7 +39,7 @@ async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     limit = settings.max_upload_bytes
     if int(request.headers.get("content-length", 0)) > limit:
         raise problems.upload_too_large(limit)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         uploads = await _read_form(request, settings)
     else:
         content = b"".join([chunk async for chunk in _limited(request, limit)])
@@ -58,7 +58,7 @@ async def _read_form(request: Request, settings: Settings) -> list[Upload]:
             raise problems.too_many_files(settings.max_files) from None
         raise problems.malformed_body(str(error)) from None
     files = [value for _, value in fields.multi_items() if isinstance(value, UploadFile)]
-    return [Upload(_stem(file.filename), await file.read()) for file in files]
+    return [Upload(_stem(file.filename), await file.read()) for file in files if file.filename or file.size]
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:

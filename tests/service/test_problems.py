@@ -57,6 +57,7 @@ def test_unknown_path_and_wrong_method_are_problems_too(service: Service) -> Non
         (b"", "image/jpeg"),
         (b"--b\r\nContent-Disposition: form-data; name=direction\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"),
         (b"whatever", "multipart/form-data"),
+        (b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--b--\r\n', "multipart/form-data; boundary=b"),
         (b"no boundary in here", "multipart/form-data; boundary=b"),
     ],
 )

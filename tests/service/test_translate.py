@@ -2,14 +2,16 @@
 
 import io
 import json
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded
+from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
 
 
 @pytest.mark.parametrize("direction", ["photo2monet", "monet2photo"])
@@ -197,3 +199,16 @@ def test_page_documentation_health_and_metrics_are_there(service: Service, photo
     metrics = service.client.get("/metrics").text
     assert 'cyclegan_inference_seconds_count{direction="photo2monet"}' in metrics
     assert 'cyclegan_requests_total{path="/translate",status="200"}' in metrics
+
+
+def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
+    large = encoded(Image.open(PHOTO).resize((1600, 1068)), "JPEG")
+    small = encoded(Image.open(PHOTO).resize((96, 64)), "JPEG")
+    with running_service() as running, ThreadPoolExecutor(1) as other:
+        busy = other.submit(lambda: running.translate(large, size="original"))
+        time.sleep(0.3)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{running.url}/translate?direction=monet2photo", files={"image": small}, timeout=httpx.Timeout(5, read=0.1))
+        assert busy.result().status_code == 200
+        wait_until(lambda: 'path="/translate",status="499"' in running.client.get("/metrics").text)
+        assert 'cyclegan_inference_seconds_count{direction="monet2photo"}' not in running.client.get("/metrics").text
