@@ -1,33 +1,10 @@
 """The model card: what a bundle is, how it was trained, what it is worth, and a few pictures of it."""
 
-import io
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
-from torch import nn
-
 from models.bundle import Manifest
-from training.data import Pixels
-from training.evaluation import translator
 
 SAMPLES = "samples.jpg"
-TILE = (384, 288)
-"""Width and height of a picture on the sheet."""
-
-
-def sample_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
-    """A JPEG with a row a picture: itself, G of it, F of that."""
-    rows = []
-    for pixels in pictures:
-        picture = np.asarray(ImageOps.fit(Image.fromarray(pixels), TILE, Image.Resampling.LANCZOS))
-        there = translator(generators["G"])(picture[None])
-        back = translator(generators["F"])(there)
-        rows.append(np.concatenate([picture, there[0], back[0]], axis=1))
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def model_card(manifest: Manifest, has_samples: bool) -> str:

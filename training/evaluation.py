@@ -32,10 +32,11 @@ def evaluate_run(run: Path, count: int) -> dict:
 
 
 def translator(generator: nn.Module) -> Translate:
-    """The generator as a function of (n, h, w, 3) bytes."""
+    """The generator as a function of (n, h, w, 3) bytes, on the device that it is on."""
+    device = next(generator.parameters()).device
 
     def translate(pixels: Pixels) -> Pixels:
         with torch.no_grad():
-            return to_pixels(generator(to_tensor(pixels)))
+            return to_pixels(generator(to_tensor(pixels).to(device)))
 
     return translate

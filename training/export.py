@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from models import padding
 from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next_version, sha256_of, write_version
-from training.card import SAMPLES, model_card, sample_sheet
+from training.card import SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
 from training.data import Pixels, list_pictures, read_pictures
 from training.evaluation import EVALUATION, test_folder
+from training.sheets import card_sheet
 from training.trainer import mean_losses, read_losses
 
 OPSET = 18
@@ -122,7 +123,7 @@ def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bu
         tests = read_pictures(list_pictures(test_folder(domain))[:PARITY_PICTURES])
         checked.append((direction, model, check_parity(model, generators[name], tests)))
 
-    sheet = sample_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
+    sheet = card_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
     bundles = []
     for (direction, model, parity), (source, target) in zip(checked, ((x, y), (y, x)), strict=True):
         number = next_version(models / direction)

@@ -20,7 +20,7 @@ from training.config import TrainingConfig
 from training.cyclegan import CycleGAN
 from training.data import load_domains
 from training.objectives import HistoryPool
-from training.samples import read_samples, save_sample_sheet
+from training.sheets import read_samples, run_sheet
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Trainer:
             for name, part in self._state.items():
                 part.load_state_dict(checkpoint[name])
             self.step = checkpoint["step"]
-        self.run.mkdir(parents=True, exist_ok=True)
+        (self.run / "samples").mkdir(parents=True, exist_ok=True)
         self.config.save(self.run / CONFIG)
 
     def save(self) -> Path:
@@ -115,7 +115,7 @@ class Trainer:
                     if self._due(self.config.log_every):
                         progress.update(bar, description=self._log_losses())
                     if self._due(self.config.sample_every):
-                        save_sample_sheet(dict(self.averaged.items()), samples, self.run / "samples" / f"{self.step:07d}.jpg")
+                        (self.run / "samples" / f"{self.step:07d}.jpg").write_bytes(run_sheet(dict(self.averaged.items()), samples))
                     if self._due(self.config.checkpoint_every):
                         self.save()
         finally:

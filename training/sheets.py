@@ -1,0 +1,52 @@
+"""Sample sheets: pictures, their translations, and those translated back again, as JPEG files."""
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import nn
+
+from training.config import TrainingConfig
+from training.data import Pixels, list_pictures, read_pictures, test_folder
+from training.evaluation import translator
+
+ROWS = 4
+CARD_TILE = (384, 288)
+"""Width and height of a picture on a model card's sheet."""
+
+
+def read_samples(config: TrainingConfig) -> tuple[Pixels, Pixels]:
+    """A few test pictures of each domain, (ROWS, side, side, 3) bytes, cut square."""
+    side = config.load_size[1] // 4 * 4
+    x, y = (read_pictures(list_pictures(test_folder(domain))[:ROWS]) for domain in (config.source, config.target))
+    return _cut(x, (side, side)), _cut(y, (side, side))
+
+
+def run_sheet(generators: Mapping[str, nn.Module], samples: tuple[Pixels, Pixels]) -> bytes:
+    """A row a pair: x, G(x), F(G(x)), y, F(y), G(F(y))."""
+    x, y = samples
+    return _jpeg([*_there_and_back(generators["G"], generators["F"], x), *_there_and_back(generators["F"], generators["G"], y)])
+
+
+def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
+    """A row a picture: x, G(x), F(G(x))."""
+    return _jpeg(_there_and_back(generators["G"], generators["F"], _cut(pictures, CARD_TILE)))
+
+
+def _cut(pictures: list[Pixels], size: tuple[int, int]) -> Pixels:
+    """The middle of each, at one size: (n, h, w, 3)."""
+    return np.stack([np.asarray(ImageOps.fit(Image.fromarray(pixels), size, Image.Resampling.LANCZOS)) for pixels in pictures])
+
+
+def _there_and_back(there: nn.Module, back: nn.Module, pictures: Pixels) -> list[Pixels]:
+    translations = translator(there)(pictures)
+    return [pictures, translations, translator(back)(translations)]
+
+
+def _jpeg(columns: list[Pixels]) -> bytes:
+    """Columns of (n, h, w, 3) bytes side by side, as many rows as all of them have."""
+    rows = min(map(len, columns))
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate([np.concatenate(list(column[:rows])) for column in columns], axis=1)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
