@@ -2,10 +2,11 @@
 
 import io
 import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
 from models.padding import Pixels
 from service.pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
@@ -13,8 +14,19 @@ from service.pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked below, before decoding
-logging.getLogger("PIL").setLevel(logging.ERROR)
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with an upload, its sender is told
+warnings.filterwarnings("ignore", module="PIL")
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
@@ -43,10 +55,11 @@ def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
     try:
         file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
         image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
+        image.load()  # which turns a TIFF by itself
+        turn = _turn(image)
         shrunk = _to_8_bits(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        orientation = _orientation(shrunk)
-        upright = shrunk if orientation == 1 else ImageOps.exif_transpose(shrunk)
-        original_size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+        upright = shrunk if turn is None else shrunk.transpose(turn)
+        original_size = (height, width) if turn in _ON_ITS_SIDE else (width, height)
         return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
     except Exception as error:  # decoders raise anything at all
         raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
@@ -77,12 +90,12 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return image.convert("L") if image.mode == "1" else image
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF's, from 1 to 8; 1 where there is none, or none that can be read."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings it upright, by its EXIF orientation; None where there is none, or none that can be read."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        return 1
+        return None
 
 
 def _on_white(image: Image.Image) -> Image.Image:

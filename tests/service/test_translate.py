@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
 
@@ -108,14 +108,26 @@ def test_keep_colors_takes_the_lightness_alone(service: Service) -> None:
     assert np.abs(np.asarray(original.convert("YCbCr")).astype(int)[..., 1:] - ycbcr[1][..., 1:]).mean() < 5
 
 
-def test_metadata_of_the_upload_stays_home_and_its_orientation_is_applied(service: Service) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation_of_the_upload_is_applied(service: Service, orientation: int, file_format: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
+    turned = Image.open(PHOTO).resize((96, 64))
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(turned, "PNG", exif=exif))))
+    response = service.translate(encoded(turned, file_format, exif=exif, quality=95), strength=0, format="png", output="input")
+    returned = decoded(response.content)
+    assert returned.shape[1::-1] == upright.size
+    assert np.abs(returned.astype(int) - np.asarray(upright)).mean() < 5
+
+
+def test_metadata_of_the_upload_stays_home(service: Service) -> None:
+    exif = Image.Exif()
     exif.get_ifd(0x8825)[2] = (48.0, 51.0, 30.0)
-    response = service.translate(encoded(Image.open(PHOTO), "JPEG", exif=exif), size=256)
-    translation = Image.open(io.BytesIO(response.content))
-    assert translation.size == (171, 256)
-    assert not translation.getexif()
+    response = service.translate(encoded(Image.open(PHOTO), "JPEG", exif=exif, comment="secret"), size=64)
+    returned = Image.open(io.BytesIO(response.content))
+    assert not returned.getexif()
+    assert "comment" not in returned.info
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "1"])
