@@ -25,7 +25,7 @@ def test_only_nginx_is_reached_from_outside() -> None:
 
 def test_images_run_as_nobody_in_particular_and_tell_their_health() -> None:
     runtime = DOCKERFILE.split(" AS runtime")[1]
-    assert re.search(r"^USER cyclegan$", runtime, re.MULTILINE)
+    assert re.search(r"^USER 10001:10001$", runtime, re.MULTILINE)
     assert "/health/live" in runtime
     assert "USER root" not in runtime
 

@@ -1,5 +1,6 @@
 """The real nginx with docker/nginx.conf in front of the running service."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,14 +24,15 @@ LIMIT = Settings.model_fields["max_upload_bytes"].default
 @contextmanager
 def running_nginx(upstream: str) -> Iterator[httpx.Client]:
     """nginx in front of `upstream` (host:port). Only addresses and the folder that it writes to differ from the configuration."""
-    assert shutil.which("nginx"), "nginx is not installed: apt-get install nginx-light"
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
+    assert program, "nginx is not installed: apt-get install nginx-light"
     port = free_port()
     configuration = CONFIGURATION.read_text().replace("service:8000", upstream).replace("listen 8080", f"listen 127.0.0.1:{port}")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # where this is root, nginx's workers are not
         path = Path(folder) / "nginx.conf"
         path.write_text(configuration.replace("/tmp/nginx", f"{folder}/nginx"))
-        process = subprocess.Popen(["nginx", "-c", path, "-p", folder, "-g", "daemon off;"])
+        process = subprocess.Popen([program, "-c", path, "-p", folder, "-g", "daemon off;"])
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
                 wait_until(lambda: process.poll() is None and _answers(client))
@@ -94,4 +96,11 @@ def test_page_and_health_are_reached(nginx: httpx.Client) -> None:
 
 def test_without_a_service_it_says_so_in_a_problem(photo: bytes) -> None:
     with running_nginx(f"127.0.0.1:{free_port()}") as client:
-        assert_problem(client.post("/translate?direction=photo2monet", files={"image": photo}), 502)
+        headers = {"X-Request-ID": "mine"}
+        response = client.post("/translate?direction=photo2monet", files={"image": photo}, headers=headers)
+        assert assert_problem(response, 502)["request_id"] == response.headers["x-request-id"] == "mine"
+
+
+def test_headers_cannot_break_a_problem_of_nginxs_own(nginx: httpx.Client) -> None:
+    assert '"' not in assert_problem(nginx.get("/metrics", headers={"X-Request-ID": 'a", "b": "'}), 404)["request_id"]
+    assert_problem(nginx.get("/", headers={"X-Large": "x" * 40_000}), 400)
