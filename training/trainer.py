@@ -1,7 +1,6 @@
 """The loop around the training step: precision, rate, EMA, checkpoints, logs and samples."""
 
 import csv
-import logging
 import math
 import signal
 from pathlib import Path
@@ -21,8 +20,6 @@ from training.cyclegan import CycleGAN
 from training.data import load_domains
 from training.objectives import HistoryPool
 from training.sheets import read_samples, run_sheet
-
-log = logging.getLogger(__name__)
 
 
 class NonFiniteLoss(RuntimeError):
@@ -116,7 +113,7 @@ class Trainer:
                         progress.update(bar, description=self._log_losses())
                     if self._due(self.config.sample_every):
                         (self.run / "samples" / f"{self.step:07d}.jpg").write_bytes(run_sheet(dict(self.averaged.items()), samples))
-                    if self._due(self.config.checkpoint_every):
+                    if self.step % self.config.checkpoint_every == 0:
                         self.save()
         finally:
             for number, handler in handlers.items():

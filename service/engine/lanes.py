@@ -45,6 +45,7 @@ class Lanes:
             try:
                 await self._serve(batch)
             except BaseException as error:
+                log.error("lane died", error=repr(error))
                 for request in batch:
                     _fail(request, error)
                 raise
