@@ -80,6 +80,8 @@ class Bundle:
     folder: Path
     manifest: Manifest
     version: Version
+    refused: tuple[str, ...] = ()
+    """What is wrong with newer versions."""
 
     @property
     def direction(self) -> str:
@@ -113,11 +115,11 @@ def read_manifest(folder: Path) -> Manifest:
 def load_bundle(folder: Path) -> Bundle:
     """The newest version whose files match the manifest. Raises BundleError, which says why none does."""
     manifest = read_manifest(folder)
-    problems = []
+    problems: list[str] = []
     for version in sorted(manifest.versions, key=lambda v: v.version, reverse=True):
         mismatches = [problem for file in version.files if (problem := _mismatch(folder, file))]
         if not mismatches:
-            return Bundle(folder, manifest, version)
+            return Bundle(folder, manifest, version, tuple(problems))
         problems += mismatches
     raise BundleError("; ".join(problems))
 

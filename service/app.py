@@ -32,9 +32,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        _drain_on_sigterm(engine, settings.drain_seconds)
-        await engine.load()
-        warming = asyncio.create_task(engine.warm_up())  # /health answers meanwhile
+        warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
+        _handle_signals(engine, settings.drain_seconds)
         yield
         await warming
         await engine.stop()
@@ -59,16 +58,20 @@ async def _nobody_to_answer(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _drain_on_sigterm(engine: Engine, seconds: float) -> None:
-    """Fail readiness first; let the server stop `seconds` later, when load balancers have seen it."""
+def _handle_signals(engine: Engine, drain_seconds: float) -> None:
+    """SIGTERM fails readiness first, and stops the server `drain_seconds` later, when load balancers have seen it.
+    SIGHUP loads what is new."""
     if threading.current_thread() is not threading.main_thread():
-        return  # under a test client, which has signals of its own
+        return  # only the main thread is sent signals
     loop = asyncio.get_running_loop()
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
         engine.draining = True
         if callable(stop):
-            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+            loop.call_soon_threadsafe(loop.call_later, drain_seconds, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)
+    if hasattr(signal, "SIGHUP"):
+        tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(engine.reload())))

@@ -52,31 +52,44 @@ class Generator:
 
 
 class Catalog:
-    """The generators by direction. Empty until `load`."""
+    """The generators that are served, by direction."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Path, providers: tuple[str, ...], threads: int) -> None:
+        self._models = models
+        self._providers = providers
+        self._threads = threads
         self.generators: dict[str, Generator] = {}
 
     @property
     def directions(self) -> list[str]:
         return sorted(self.generators)
 
-    def load(self, models: Path, providers: tuple[str, ...], threads: int) -> None:
-        """Every bundle in `models` that is sound; one that is not is logged by name. Raises BundleError where none is."""
-        chosen, why = choose_providers(providers)
-        for folder in list_bundles(models):
+    def open_new(self) -> list[Generator]:
+        """Sessions of the bundles that are sound and not served yet. One that is not sound is logged by name, and
+        leaves what is served of its direction in service. Raises BundleError where there is nothing to serve at all."""
+        chosen, why = choose_providers(self._providers)
+        opened = []
+        for folder in list_bundles(self._models):
             try:
                 bundle = load_bundle(folder)
-                generator = Generator(bundle, _session(bundle, chosen, threads))
+                if bundle.refused:
+                    log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
+                served = self.generators.get(bundle.direction)
+                if served is None or served.bundle.version != bundle.version:
+                    opened.append(Generator(bundle, _session(bundle, chosen, self._threads)))
             except Exception as error:  # of ONNX Runtime's many, too
                 log.error("bundle refused", bundle=folder.name, reason=str(error))
-                continue
-            self.generators[generator.direction] = generator
-            METRICS.version.labels(generator.direction).set(bundle.version.version)
-        if not self.generators:
-            raise BundleError(f"no bundle in {models.resolve()} can be served: export one there, or set CYCLEGAN_MODELS")
-        used = sorted({generator.provider for generator in self.generators.values()})
-        log.info("directions loaded", directions=self.directions, provider=",".join(used), why=why)
+        if not opened and not self.generators:
+            raise BundleError(f"no bundle in {self._models.resolve()} can be served: export one there, or set CYCLEGAN_MODELS")
+        for provider in {generator.provider for generator in opened}:
+            directions = [generator.direction for generator in opened if generator.provider == provider]
+            log.info("directions loaded", directions=directions, provider=provider, why=why)
+        return opened
+
+    def serve(self, generator: Generator) -> None:
+        """In the place of what was served of its direction; what runs there ends undisturbed."""
+        self.generators[generator.direction] = generator
+        METRICS.version.labels(generator.direction).set(generator.bundle.version.version)
 
 
 def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:

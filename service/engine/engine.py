@@ -3,12 +3,16 @@
 import asyncio
 from dataclasses import dataclass
 
+import structlog
+
 from models import padding
 from models.padding import Pixels
 from service.engine.catalog import CUDA, Catalog, Generator, choose_providers
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
 from service.settings import Settings
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,12 @@ class Engine:
     """Catalog, queue and lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         lanes = 2 if CUDA in choose_providers(settings.providers)[0] else 1
-        self.catalog = Catalog()
+        self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes)
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False
+        self._reloading = asyncio.Lock()
         self.draining = False
         """Set once the service is stopping: what is in is answered, and nothing more is let in."""
 
@@ -38,17 +42,28 @@ class Engine:
     def alive(self) -> bool:
         return self._lanes.alive
 
-    async def load(self) -> None:
-        """Load every direction. Raises BundleError where there is nothing to serve."""
-        settings = self._settings
-        await asyncio.to_thread(self.catalog.load, settings.models, settings.providers, settings.intra_op_threads)
+    async def open(self) -> list[Generator]:
+        """Sessions of the bundles that are not served yet. Raises BundleError where there is nothing to serve at all."""
+        return await asyncio.to_thread(self.catalog.open_new)
 
-    async def warm_up(self) -> None:
-        """Run every direction once and measure its rate; then start the lanes."""
-        for direction, generator in self.catalog.generators.items():
-            self.queue.rates[direction] = Rate(*await asyncio.to_thread(generator.warm_up))
-        self._lanes.start()
-        self._warm = True
+    async def serve(self, generators: list[Generator]) -> None:
+        """Warm each up, measure its rate, and serve it from then on."""
+        for generator in generators:
+            try:
+                rate = Rate(*await asyncio.to_thread(generator.warm_up))
+            except Exception as error:  # of ONNX Runtime's many
+                log.error("bundle refused", bundle=generator.direction, reason=str(error))
+                continue
+            self.queue.rates[generator.direction] = rate
+            self.catalog.serve(generator)
+        if not self._warm:
+            self._lanes.start()
+            self._warm = True
+
+    async def reload(self) -> None:
+        """Serve what is new, with no request lost; what does not load leaves the one before it in service."""
+        async with self._reloading:
+            await self.serve(await self.open())
 
     def check_ready(self) -> None:
         """Raises NotReady until every direction is loaded and warmed up, and Draining once the service is stopping."""

@@ -24,10 +24,16 @@ def models(tmp_path: Path) -> Path:
 
 
 def load(models: Path) -> tuple[Catalog, list]:
-    catalog = Catalog()
+    catalog = Catalog(models, (CPU,), threads=1)
+    return catalog, open_new(catalog)
+
+
+def open_new(catalog: Catalog) -> list:
+    """The log of serving what is new."""
     with capture_logs() as logs:
-        catalog.load(models, (CPU,), threads=1)
-    return catalog, logs
+        for generator in catalog.open_new():
+            catalog.serve(generator)
+    return logs
 
 
 def test_one_log_line_says_what_it_runs_on_and_why(models: Path) -> None:
@@ -51,6 +57,13 @@ def test_a_bundle_that_does_not_match_its_manifest_is_refused_by_name_and_the_ot
     assert "sha256" in logs[0]["reason"]
 
 
+def test_what_is_already_served_is_not_loaded_again(models: Path) -> None:
+    catalog, _ = load(models)
+    before = dict(catalog.generators)
+    assert open_new(catalog) == []
+    assert catalog.generators == before
+
+
 def test_a_graph_that_onnx_runtime_does_not_take_is_refused_by_name(models: Path) -> None:
     manifest = json.loads((models / "monet2photo" / "model.json").read_text())
     file = manifest["versions"][-1]["files"][0]
@@ -64,7 +77,7 @@ def test_a_graph_that_onnx_runtime_does_not_take_is_refused_by_name(models: Path
 
 def test_nothing_to_serve_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="CYCLEGAN_MODELS"):
-        Catalog().load(tmp_path, (CPU,), threads=1)
+        Catalog(tmp_path, (CPU,), threads=1).open_new()
 
 
 def test_provider_is_chosen_with_a_reason() -> None:
