@@ -11,7 +11,7 @@ from rich.table import Table
 from models.bundle import BundleError
 from training.config import ConfigError, load_config, parse_settings
 from training.evaluation import evaluate_run
-from training.export import ExportError, export_run
+from training.export import NO_LICENCE, ExportError, export_run
 from training.sampling import sample_folder
 from training.trainer import NonFiniteLoss, Trainer
 
@@ -55,9 +55,11 @@ def export(
     run: Annotated[Path, typer.Option(help="A trained run's folder.")],
     models: Annotated[Path, typer.Option(help="Where the bundles go: a folder a direction.")] = Path("models"),
     pictures: Annotated[Path | None, typer.Option(help="Pictures for the model cards to show; mind their licence.")] = None,
+    about: Annotated[str | None, typer.Option(help="For the cards: what the training pictures are, and whose.")] = None,
+    licence: Annotated[str, typer.Option(help="For the cards: what may be done with the weights.")] = NO_LICENCE,
 ) -> None:
     """Write both directions of a run as bundles, checked against torch, each a new version."""
-    for bundle in export_run(run, models, pictures):
+    for bundle in export_run(run, models, pictures, about, licence):
         parity = bundle.version.evaluation["parity"]
         size, mean = bundle.onnx.stat().st_size, parity["mean_difference"]
         typer.echo(f"{bundle.onnx}: {size:,} bytes; differs from torch by {mean}/255 in the mean")

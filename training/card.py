@@ -36,15 +36,16 @@ def model_card(manifest: Manifest, has_samples: bool) -> str:
                 "seed": config["seed"],
             }
         ),
+        training["about"] or "Nothing was stated about the training pictures.",
         "The whole configuration is in [model.json](model.json).",
         _losses(training["losses_first_1000_steps"], training["losses_last_1000_steps"]),
         "## What it is worth",
         _worth(version.evaluation),
         "## Limits and licence",
-        f"It paints at the scale that it was trained at: pictures of about {config['load_size'][1]} to "
+        f"It works at the scale that it was trained at: pictures of about {config['load_size'][1]} to "
         f"{2 * config['load_size'][1]} pixels a side show the strongest effect. It changes colour and texture, not "
-        f"shape, and knows only what was in its training pictures. {manifest.licence} The pictures it learned from were "
-        "gathered for research, so use the weights for research and for nothing that earns money.",
+        f"shape, and knows only what was in its training pictures.",
+        f"Licence: {manifest.licence}",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -29,7 +29,7 @@ SMALLEST_SIDE = 8
 MAX_DIFFERENCE = 2
 MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
-LICENCE = "Weights: research and non-commercial use only. Code: MIT."
+NO_LICENCE = "None is stated for these weights."
 
 
 class ExportError(RuntimeError):
@@ -110,10 +110,11 @@ def check_parity(model: bytes, generator: nn.Module, pictures: list[Pixels]) -> 
     return {"max_difference": largest, "mean_difference": round(mean, 4)}
 
 
-def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bundle]:
-    """Both directions of a run as bundles in `models`, each with a card that shows `pictures` where a folder is given.
+def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
+    """Both directions of a run as bundles in `models`, both checked before either is written.
 
-    Both are checked before either is written. Raises ExportError, ConfigError.
+    Their cards show `pictures`, where a folder is given, and tell `about` the training pictures and the weights'
+    `licence`. Raises ExportError, ConfigError.
     """
     config, generators, step = load_generators(run)
     x, y = config.source_domain, config.target_domain
@@ -132,7 +133,7 @@ def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bu
             source=source,
             target=target,
             inverse=f"{target}2{source}",
-            licence=LICENCE,
+            licence=licence,
             versions=(
                 Version(
                     version=number,
@@ -141,7 +142,7 @@ def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bu
                     multiple=MULTIPLE,
                     smallest_side=SMALLEST_SIDE,
                     files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(model)),),
-                    training=_training(config, run, step),
+                    training=_training(config, run, step, about),
                     evaluation=_evaluation(run, direction, step) | {"parity": parity},
                 ),
             ),
@@ -153,7 +154,7 @@ def export_run(run: Path, models: Path, pictures: Path | None = None) -> list[Bu
     return bundles
 
 
-def _training(config: TrainingConfig, run: Path, step: int) -> dict:
+def _training(config: TrainingConfig, run: Path, step: int, about: str | None) -> dict:
     """What the manifest tells of a run; folders are named by their domains only."""
     fields = config.model_dump(mode="json") | {"source": config.source_domain, "target": config.target_domain}
     losses = read_losses(run)
@@ -161,6 +162,7 @@ def _training(config: TrainingConfig, run: Path, step: int) -> dict:
     first = mean_losses([line for line in losses if line["step"] <= 1000]) if losses else {}
     return {
         "steps": step,
+        "about": about,
         "pictures": {d.resolve().name: len(list_pictures(d / "train")) for d in (config.source, config.target)},
         "losses_first_1000_steps": {name: round(value, 4) for name, value in first.items()},
         "losses_last_1000_steps": {name: round(value, 4) for name, value in last.items()},

@@ -138,7 +138,7 @@ def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Pa
     models = tmp_path / "models"
     for arguments in (
         ("evaluate", "--run", finished_run),
-        ("export", "--run", finished_run, "--models", models, "--pictures", PICTURES),
+        ("export", "--run", finished_run, "--models", models, "--pictures", PICTURES, "--about", "Crops.", "--licence", "CC0"),
         ("sample", "--model", models / "day2dusk", "--input", PICTURES, "--output", tmp_path / "out", "--size", 64),
     ):
         subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
@@ -147,7 +147,8 @@ def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Pa
         assert bundle.manifest.inverse == inverse
         assert bundle.version.training["steps"] == 6
         assert {"swd", "swd_floor", "swd_base", "cycle_psnr", "parity"} == bundle.version.evaluation.keys()
-        assert "![samples](samples.jpg)" in (models / direction / "README.md").read_text()
+        card = (models / direction / "README.md").read_text()
+        assert all(told in card for told in ("![samples](samples.jpg)", "Crops.", "Licence: CC0"))
         assert str(ROOT.parent) not in (models / direction / "model.json").read_text()
     assert len(list((tmp_path / "out").iterdir())) == 5
     assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
