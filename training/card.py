@@ -42,9 +42,9 @@ def model_card(manifest: Manifest, has_samples: bool) -> str:
         "## What it is worth",
         _worth(version.evaluation),
         "## Limits and licence",
-        f"It works at the scale that it was trained at: pictures of about {config['load_size'][1]} to "
-        f"{2 * config['load_size'][1]} pixels a side show the strongest effect. It changes colour and texture, not "
-        f"shape, and knows only what was in its training pictures.",
+        f"It works at the scale that it was trained at: strongest on pictures whose shorter side is {config['load_size'][0]} to "
+        f"{config['load_size'][1]} pixels, ever finer above. It changes colour and texture, not shape, and knows only what was "
+        "in its training pictures.",
         f"Licence: {manifest.licence}",
     ]
     return "\n\n".join(sections) + "\n"

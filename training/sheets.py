@@ -12,7 +12,7 @@ from training.data import Pixels, list_pictures, read_pictures, test_folder
 from training.evaluation import translator
 
 ROWS = 4
-CARD_TILE = (384, 288)
+CARD_TILE = (256, 192)
 """Width and height of a picture on a model card's sheet."""
 
 
