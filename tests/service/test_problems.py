@@ -180,8 +180,9 @@ def test_before_the_models_are_loaded_it_is_not_ready_but_alive(photo: bytes) ->
 def test_sigterm_fails_readiness_first_answers_what_is_in_and_ends(photo: bytes) -> None:
     with running_service(drain_seconds=2) as running, ThreadPoolExecutor(1) as other:
         url = f"{running.url}/translate?direction=photo2monet&size=original"
-        pending = other.submit(httpx.post, url, files={"image": photo}, timeout=60)
-        time.sleep(0.1)
+        large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
+        pending = other.submit(httpx.post, url, files={"image": large}, timeout=60)
+        time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: running.client.get("/health/ready").status_code == 503)
         assert assert_problem(running.client.get("/health/ready"), 503)["title"] == "Draining"

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -21,6 +23,7 @@ from training import export
 from training.checkpoints import load_checkpoint, load_generators
 from training.config import ConfigError, load_config, parse_settings
 from training.data import Pixels
+from training.generators import ResnetGenerator
 from training.metrics import psnr, sliced_wasserstein
 from training.trainer import NonFiniteLoss, Trainer, read_losses
 
@@ -168,6 +171,13 @@ def test_the_graph_takes_any_batch_and_size_and_agrees_with_torch(finished_run: 
     assert translations.shape == pictures.shape
     assert translations.dtype == np.uint8
     assert export.check_parity(model, generators["G"], list(pictures))["max_difference"] <= 2
+
+
+def test_a_nine_block_generator_exports_to_the_operators_that_providers_run_well() -> None:
+    graph = onnx.load_from_string(export.to_onnx(ResnetGenerator(ngf=4, n_blocks=9))).graph
+    operators = Counter(node.op_type for node in graph.node)
+    expected = {"InstanceNormalization": 23, "Conv": 22, "ConvTranspose": 2, "Pad": 20, "Transpose": 2, "BatchNormalization": 0}
+    assert {name: operators[name] for name in expected} == expected
 
 
 def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
