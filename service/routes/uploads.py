@@ -22,12 +22,11 @@ class Upload:
 
 
 class _Form(MultiPartParser):
-    """Every file part is a picture; the parser counts one more than is allowed, so that we word the problem."""
+    """Starlette's parser, in memory, and able to say why it gave up."""
 
     def __init__(self, request: Request, stream: AsyncGenerator[bytes, None], settings: Settings) -> None:
         super().__init__(request.headers, stream, max_files=settings.max_files, max_part_size=settings.max_upload_bytes)
         self.spool_max_size = settings.max_upload_bytes  # never on disk
-        self.max_files = settings.max_files
 
     @property
     def has_too_many_files(self) -> bool:
