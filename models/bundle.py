@@ -145,7 +145,7 @@ def write_version(folder: Path, manifest: Manifest, onnx: bytes, beside: dict[st
     earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
     manifest = manifest.model_copy(update={"versions": (*earlier, version)})
 
-    (folder / file.path).parent.mkdir(parents=True)
+    (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
     (folder / file.path).write_bytes(onnx)
     for name, content in beside.items():
         (folder / name).write_bytes(content)

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from models.padding import Pixels
-from service.engine.engine import Engine, Translation
+from service.engine.engine import Engine
 from service.engine.queue import DeadlinePassed
 from service.pictures import finish
 from service.pictures.decode import Picture, decode
@@ -63,32 +63,31 @@ class Pipeline:
 
     async def translate(self, upload: bytes, order: Order, deadline: float) -> Answer:
         """Raises PictureError, EngineError."""
-        async with _by(deadline):
-            picture, decode_seconds = await self._timed(partial(decode, upload, order.size, self.settings.max_pixels))
-            translation = await self.engine.translate(order.direction, picture.pixels, deadline)
-            return await self._encode(picture, [translation], order, decode_seconds)
+        return await self._through([order.direction], upload, order, deadline)
 
     async def cycle(self, upload: bytes, order: Order, deadline: float) -> Answer:
         """There and back, F(G(x)). Raises PictureError, EngineError."""
         inverse = self.engine.generator(order.direction).bundle.manifest.inverse
         self.engine.generator(inverse)
+        return await self._through([order.direction, inverse], upload, order, deadline)
+
+    async def _through(self, directions: list[str], upload: bytes, order: Order, deadline: float) -> Answer:
         async with _by(deadline):
             picture, decode_seconds = await self._timed(partial(decode, upload, order.size, self.settings.max_pixels))
-            there = await self.engine.translate(order.direction, picture.pixels, deadline)
-            back = await self.engine.translate(inverse, there.pixels, deadline)
-            return await self._encode(picture, [there, back], order, decode_seconds)
-
-    async def _encode(self, picture: Picture, translations: list[Translation], order: Order, decode_seconds: float) -> Answer:
-        pixels = translations[-1].pixels
-        file_format = order.choose_format(picture.format)
-        content, encode_seconds = await self._timed(lambda: encode(_finished(picture, pixels, order), file_format, order.quality))
+            pixels, translations = picture.pixels, []
+            for direction in directions:
+                translations.append(await self.engine.translate(direction, pixels, deadline))
+                pixels = translations[-1].pixels
+            file_format = order.choose_format(picture.format)
+            content, encode_seconds = await self._timed(lambda: encode(_finished(picture, pixels, order), file_format, order.quality))
+            error, _ = await self._timed(partial(_difference, picture.pixels, pixels)) if len(directions) > 1 else (None, 0)
         seconds = {
             "decode": decode_seconds,
             "queue": sum(translation.queue_seconds for translation in translations),
             "infer": sum(translation.inference_seconds for translation in translations),
             "encode": encode_seconds,
         }
-        return Answer(content, file_format, seconds, _difference(picture.pixels, pixels) if len(translations) > 1 else None)
+        return Answer(content, file_format, seconds, error)
 
     async def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
         """`function` in a codec, and how long it took there and waiting for it."""

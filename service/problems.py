@@ -134,19 +134,13 @@ def _parameter_problem(error: dict[str, Any]) -> str:
     return f"{name}: {error['msg']}"
 
 
-def problem_response(request: Request, problem: Problem) -> Response:
-    request_id = request.state.request_id
-    headers = problem.headers | {"X-Request-ID": request_id}
-    return JSONResponse(problem.document(request_id), problem.status, headers, media_type=MEDIA_TYPE)
-
-
 def install(app: FastAPI) -> None:
     """Answer every error with its problem document."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        response = problem_response(request, to_problem(error))
-        response.headers.update(getattr(error, "headers", None) or {})
-        return response
+        problem, request_id = to_problem(error), request.state.request_id
+        headers = problem.headers | dict(getattr(error, "headers", None) or {}) | {"X-Request-ID": request_id}
+        return JSONResponse(problem.document(request_id), problem.status, headers, media_type=MEDIA_TYPE)
 
     for kind in (Problem, EngineError, PictureError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)

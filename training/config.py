@@ -106,6 +106,16 @@ class TrainingConfig(BaseModel):
     def target_domain(self) -> str:
         return self.target.resolve().name
 
+    @property
+    def direction(self) -> str:
+        """What G does, like `photo2monet`."""
+        return f"{self.source_domain}2{self.target_domain}"
+
+    @property
+    def inverse(self) -> str:
+        """What F does."""
+        return f"{self.target_domain}2{self.source_domain}"
+
     def lr_at(self, step: int) -> float:
         """The learning rate of step `step` (from 0): constant, then linear to 0 at `steps`."""
         decay_steps = self.steps // 2 if self.decay_steps is None else self.decay_steps
@@ -115,18 +125,14 @@ class TrainingConfig(BaseModel):
         path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
-def load_config(preset: str | None = None, file: Path | None = None, **fields: Any) -> TrainingConfig:
-    """A preset's or a file's fields, and over them `fields`. Raises ConfigError, which says what to change."""
-    values: dict[str, Any] = {}
-    if preset is not None:
-        file = PRESETS / f"{preset}.yaml"
-        if not file.is_file():
-            known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-            raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}")
-    if file is not None:
-        values |= yaml.safe_load(file.read_text()) or {}
+def load_config(preset: str, **fields: Any) -> TrainingConfig:
+    """A preset's fields, and over them `fields`. Raises ConfigError, which says what to change."""
+    file = PRESETS / f"{preset}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}")
     try:
-        return TrainingConfig(**(values | fields))
+        return TrainingConfig(**(yaml.safe_load(file.read_text()) | fields))
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc'])) or 'configuration'}: {p['msg']}" for p in error.errors())
         raise ConfigError("; ".join(problems)) from None

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from models.padding import Pixels
 from training.config import ConfigError, TrainingConfig
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
 
 
@@ -49,7 +48,7 @@ def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
     try:
         with Image.open(path) as image:
             picture = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise anything at all
         log.warning("skipped %s: %s", path, error)
         return None
     if shorter_side is not None and min(picture.size) > shorter_side:
@@ -58,14 +57,24 @@ def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
     return np.asarray(picture)
 
 
-def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+def from_bytes(pictures: Tensor) -> Tensor:
     """(n, h, w, 3) bytes to (n, 3, h, w) floats in [-1, 1]."""
-    return torch.tensor(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """(n, 3, h, w) floats in [-1, 1] to (n, h, w, 3) bytes; rounded first, since a cast truncates."""
+    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """(n, h, w, 3) bytes to (n, 3, h, w) floats in [-1, 1]."""
+    return from_bytes(torch.tensor(pixels))
 
 
 def to_pixels(pictures: Tensor) -> Pixels:
-    """(n, 3, h, w) floats in [-1, 1] to (n, h, w, 3) bytes, rounded."""
-    return pictures.float().add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    """(n, 3, h, w) floats in [-1, 1] to (n, h, w, 3) bytes."""
+    return to_bytes(pictures).cpu().numpy()
 
 
 class Domain:

@@ -23,8 +23,8 @@ def evaluate_run(run: Path, count: int) -> dict:
     evaluation = {
         "steps": step,
         "directions": {
-            f"{x.resolve().name}2{y.resolve().name}": judge(g, f, tests[x], tests[y], trains[y]),
-            f"{y.resolve().name}2{x.resolve().name}": judge(f, g, tests[y], tests[x], trains[x]),
+            config.direction: judge(g, f, tests[x], tests[y], trains[y]),
+            config.inverse: judge(f, g, tests[y], tests[x], trains[x]),
         },
     }
     (run / EVALUATION).write_text(json.dumps(evaluation, indent=2) + "\n")

@@ -17,8 +17,8 @@ from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next
 from training.card import SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
-from training.data import Pixels, list_pictures, read_pictures
-from training.evaluation import EVALUATION, test_folder
+from training.data import Pixels, from_bytes, list_pictures, read_pictures, test_folder, to_bytes
+from training.evaluation import EVALUATION
 from training.sheets import card_sheet
 from training.trainer import mean_losses, read_losses
 
@@ -44,9 +44,7 @@ class ByteGenerator(nn.Module):
         self.generator = generator
 
     def forward(self, pictures: Tensor) -> Tensor:
-        translations = self.generator(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        # Rounded first: a cast to bytes truncates.
-        return ((translations + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return to_bytes(self.generator(from_bytes(pictures)))
 
 
 def to_onnx(generator: nn.Module) -> bytes:
@@ -117,22 +115,25 @@ def export_run(run: Path, models: Path, pictures: Path | None = None, about: str
     `licence`. Raises ExportError, ConfigError.
     """
     config, generators, step = load_generators(run)
-    x, y = config.source_domain, config.target_domain
+    mappings = (
+        (config.direction, config.inverse, config.source, config.target, generators["G"]),
+        (config.inverse, config.direction, config.target, config.source, generators["F"]),
+    )
     checked = []
-    for direction, domain, name in ((f"{x}2{y}", config.source, "G"), (f"{y}2{x}", config.target, "F")):
-        model = to_onnx(generators[name])
-        tests = read_pictures(list_pictures(test_folder(domain))[:PARITY_PICTURES])
-        checked.append((direction, model, check_parity(model, generators[name], tests)))
+    for _, _, source, _, generator in mappings:
+        model = to_onnx(generator)
+        tests = read_pictures(list_pictures(test_folder(source))[:PARITY_PICTURES])
+        checked.append((model, check_parity(model, generator, tests)))
 
     sheet = card_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
     bundles = []
-    for (direction, model, parity), (source, target) in zip(checked, ((x, y), (y, x)), strict=True):
+    for (direction, inverse, source, target, _), (model, parity) in zip(mappings, checked, strict=True):
         number = next_version(models / direction)
         manifest = Manifest(
             direction=direction,
-            source=source,
-            target=target,
-            inverse=f"{target}2{source}",
+            source=source.resolve().name,
+            target=target.resolve().name,
+            inverse=inverse,
             licence=licence,
             versions=(
                 Version(

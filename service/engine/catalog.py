@@ -56,7 +56,7 @@ class Catalog:
 
     def __init__(self, models: Path, providers: tuple[str, ...], threads: int) -> None:
         self._models = models
-        self._providers = providers
+        self.providers, self._why = choose_providers(providers)
         self._threads = threads
         self.generators: dict[str, Generator] = {}
 
@@ -67,7 +67,6 @@ class Catalog:
     def open_new(self) -> list[Generator]:
         """Sessions of the bundles that are sound and not served yet. One that is not sound is logged by name, and
         leaves what is served of its direction in service. Raises BundleError where there is nothing to serve at all."""
-        chosen, why = choose_providers(self._providers)
         opened = []
         for folder in list_bundles(self._models):
             try:
@@ -76,14 +75,14 @@ class Catalog:
                     log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
                 served = self.generators.get(bundle.direction)
                 if served is None or served.bundle.version != bundle.version:
-                    opened.append(Generator(bundle, _session(bundle, chosen, self._threads)))
+                    opened.append(Generator(bundle, _session(bundle, self.providers, self._threads)))
             except Exception as error:  # of ONNX Runtime's many, too
                 log.error("bundle refused", bundle=folder.name, reason=str(error))
         if not opened and not self.generators:
             raise BundleError(f"no bundle in {self._models.resolve()} can be served: export one there, or set CYCLEGAN_MODELS")
         for provider in {generator.provider for generator in opened}:
             directions = [generator.direction for generator in opened if generator.provider == provider]
-            log.info("directions loaded", directions=directions, provider=provider, why=why)
+            log.info("directions loaded", directions=directions, provider=provider, why=self._why)
         return opened
 
     def serve(self, generator: Generator) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 from models import padding
 from models.padding import Pixels
-from service.engine.catalog import CUDA, Catalog, Generator, choose_providers
+from service.engine.catalog import CUDA, Catalog, Generator
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
 from service.settings import Settings
@@ -29,8 +29,8 @@ class Engine:
     """Catalog, queue and lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        lanes = 2 if CUDA in choose_providers(settings.providers)[0] else 1
         self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
+        lanes = 2 if CUDA in self.catalog.providers else 1
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes)
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False
@@ -56,7 +56,7 @@ class Engine:
                 continue
             self.queue.rates[generator.direction] = rate
             self.catalog.serve(generator)
-        if not self._warm:
+        if self.catalog.generators and not self._warm:
             self._lanes.start()
             self._warm = True
 

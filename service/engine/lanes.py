@@ -33,7 +33,7 @@ class Lanes:
         return not any(task.done() for task in self._tasks)
 
     async def stop(self) -> None:
-        """End the lanes. What they had taken is computed, but answered to nobody."""
+        """End the lanes, once the queue is drained."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -72,15 +72,16 @@ class Lanes:
 
     async def _run(self, batch: list[Request]) -> NDArray[np.uint8]:
         direction = batch[0].direction
-        begun = time.monotonic()
-        pictures = np.stack([request.pixels for request in batch])
         generator = self._catalog.generators[direction]
-        translations = await asyncio.get_running_loop().run_in_executor(self._threads, generator.run, pictures)
+        begun = time.monotonic()
+        translations = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: generator.run(np.stack([request.pixels for request in batch]))
+        )
         seconds = time.monotonic() - begun
         self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
         METRICS.batch_requests.labels(direction).observe(len(batch))
-        METRICS.batch_pixels.labels(direction).observe(pictures.size // 3)
+        METRICS.batch_pixels.labels(direction).observe(translations.size // 3)
         for request in batch:
             METRICS.queue_seconds.labels(direction).observe(request.started - request.arrived)
         return translations
