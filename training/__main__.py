@@ -12,6 +12,7 @@ from models.bundle import BundleError
 from training.config import ConfigError, load_config, parse_settings
 from training.evaluation import evaluate_run
 from training.export import NO_LICENCE, ExportError, export_run
+from training.metrics import DISTANCES, closed
 from training.sampling import sample_folder
 from training.trainer import NonFiniteLoss, Trainer
 
@@ -26,28 +27,45 @@ def _commands() -> None:
 @app.command()
 def train(
     run: Annotated[Path, typer.Option(help="The run's folder: checkpoints, losses and samples. Resumed where it exists.")],
-    source: Annotated[Path, typer.Option(help="Folder of the source domain, with train/ and test/.")],
-    target: Annotated[Path, typer.Option(help="Folder of the target domain, with train/ and test/.")],
-    preset: Annotated[str, typer.Option(help="lite or standard.")] = "standard",
+    source: Annotated[Path | None, typer.Option(help="Folder of the source domain, with train/ and test/.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of the target domain, with train/ and test/.")] = None,
+    data: Annotated[Path | None, typer.Option(help="In place of both: a folder with trainA/ and trainB/, like horse2zebra.")] = None,
+    preset: Annotated[str, typer.Option(help="lite, standard, or a YAML file, like another run's config.yaml.")] = "standard",
+    teacher: Annotated[Path | None, typer.Option(help="A bundle or a run of the same direction to learn from.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="Any field, like --set steps=20000.")] = [],  # noqa: B006
 ) -> None:
     """Train both directions. Stopped by Ctrl-C or a crash, the same command resumes."""
-    Trainer(load_config(preset, source=source, target=target, **parse_settings(settings)), run).train()
+    folders = {"source": data / "trainA", "target": data / "trainB"} if data else {"source": source, "target": target}
+    given = {name: path for name, path in (folders | {"teacher": teacher}).items() if path is not None}
+    Trainer(load_config(preset, **given, **parse_settings(settings)), run).train()
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Option(help="A trained run's folder.")],
     count: Annotated[int, typer.Option(min=2, help="Pictures of each folder to judge by, at most.")] = 100,
+    inception: Annotated[
+        Path | None,
+        typer.Option(
+            help="For FID and KID: an InceptionV3 as a TorchScript file, like NVIDIA's inception-2015-12-05.pt. "
+            "FID wants thousands of pictures to be stable: mind --count."
+        ),
+    ] = None,
 ) -> None:
     """Judge both directions of a run on test pictures; the figures go into evaluation.json, and from there into bundles."""
-    evaluation = evaluate_run(run, count)
-    table = Table(title=f"{run} after {evaluation['steps']} steps")
-    for column in ("direction", *next(iter(evaluation["directions"].values()))):
-        table.add_column(column)
+    evaluation = evaluate_run(run, count, inception)
     for direction, figures in evaluation["directions"].items():
-        table.add_row(direction, *(f"{figure:.1f}" for figure in figures.values()))
-    Console().print(table)
+        table = Table("figure", title=f"{direction} after {evaluation['steps']:,} steps")
+        for column in ("value", "floor", "base", "closed"):
+            table.add_column(column, justify="right")
+        for key, name in DISTANCES.items():
+            if key in figures:
+                table.add_row(name, *(f"{figures[key + part]:.1f}" for part in ("", "_floor", "_base")), closed(figures, key))
+        table.add_row("cycle PSNR, dB", f"{figures['cycle_psnr']:.1f}")
+        table.add_row("cycle SSIM", f"{figures['cycle_ssim']:.2f}")
+        Console().print(table)
+    if inception is None:
+        typer.echo("FID and KID are left out: for them, give --inception a TorchScript file, like NVIDIA's inception-2015-12-05.pt.")
 
 
 @app.command()

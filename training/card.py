@@ -3,6 +3,7 @@
 from typing import Any
 
 from models.bundle import Manifest
+from training.metrics import DISTANCES, closed
 
 SAMPLES = "samples.jpg"
 
@@ -70,15 +71,19 @@ def _worth(evaluation: dict[str, Any]) -> str:
     )
     if "swd" not in evaluation:
         return f"It was not evaluated. {checked}"
-    figures = _table(
-        {
-            "sliced Wasserstein distance × 10³ to the target's test pictures, lower is nearer": f"{evaluation['swd']:.1f}",
-            "the same of untranslated pictures (base)": f"{evaluation['swd_base']:.1f}",
-            "the same of the target's own training pictures (floor)": f"{evaluation['swd_floor']:.1f}",
-            "cycle PSNR, there and back": f"{evaluation['cycle_psnr']:.1f} dB",
-        }
-    )
-    return f"{figures}\n\n{checked}"
+    rows: dict[str, str] = {}
+    for key, name in DISTANCES.items():
+        if key in evaluation:
+            rows |= {
+                f"{name} to the target's test pictures, lower is nearer": f"{evaluation[key]:.1f}",
+                f"{name} of untranslated pictures (base)": f"{evaluation[f'{key}_base']:.1f}",
+                f"{name} of the target's own training pictures (floor)": f"{evaluation[f'{key}_floor']:.1f}",
+                f"{name}: closed from base to floor": closed(evaluation, key),
+            }
+    rows["cycle PSNR, there and back"] = f"{evaluation['cycle_psnr']:.1f} dB"
+    if "cycle_ssim" in evaluation:
+        rows["cycle SSIM, there and back"] = f"{evaluation['cycle_ssim']:.2f}"
+    return f"{_table(rows)}\n\n{checked}"
 
 
 def _table(rows: dict[str, Any]) -> str:

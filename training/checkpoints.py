@@ -1,19 +1,21 @@
 """A run's state in one file, replaced whole, so that there is always a good one to resume from."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from training.config import ConfigError, TrainingConfig
-from training.generators import ResnetGenerator, make_generator
+from training.generators import Generator, make_generator
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
 
-NETWORK_FIELDS = ("generator", "ngf", "n_blocks", "upsampling", "discriminator", "ndf", "n_layers", "pool_size")
-"""Fields that a resumed run cannot change: the state would not fit."""
+NETWORK_FIELDS = ("generator", "ngf", "n_blocks", "upsampling", "discriminator", "ndf", "n_layers", "spectral_norm")
+"""What the networks' weights must fit."""
 
 
 def save_checkpoint(run: Path, state: dict[str, Any]) -> Path:
@@ -39,25 +41,48 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} cannot be read ({error}): delete it to start the run anew") from error
 
 
-def check_resumable(saved: dict[str, Any], config: TrainingConfig) -> None:
-    """Raises ConfigError where `config` describes other networks than the checkpoint's."""
-    now = config.model_dump(mode="json")
-    changed = [f"{name} {saved[name]} → {now[name]}" for name in NETWORK_FIELDS if saved[name] != now[name]]
+def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: int) -> None:
+    """Raises ConfigError where the checkpoint is of other networks than `config` describes, or of more or fewer processes."""
+    changed = _changed(checkpoint, config, (*NETWORK_FIELDS, "pool_size"))
+    if len(checkpoint["pools"]) != ranks:
+        changed.append(f"processes {len(checkpoint['pools'])} → {ranks}")
     if changed:
-        raise ConfigError(f"this run was begun with other networks ({'; '.join(changed)}): name another --run, or set them back")
+        raise ConfigError(f"this run was begun with other settings ({'; '.join(changed)}): name another --run, or set them back")
 
 
-def load_generators(run: Path) -> tuple[TrainingConfig, dict[str, ResnetGenerator], int]:
+def load_weights(run: Path, config: TrainingConfig) -> dict[str, Tensor]:
+    """A run's averaged generators and its critics, as the state of a CycleGAN. Raises ConfigError where they are other networks than
+    `config` describes."""
+    checkpoint = _existing_checkpoint(run)
+    changed = _changed(checkpoint, config, NETWORK_FIELDS)
+    if changed:
+        raise ConfigError(f"start: {run} has other networks ({'; '.join(changed)})")
+    return checkpoint["model"] | _averaged(checkpoint)
+
+
+def load_generators(run: Path) -> tuple[TrainingConfig, dict[str, Generator], int]:
     """A run's configuration, its averaged generators ("G" and "F", on the CPU, in eval mode), and its steps so far."""
+    checkpoint = _existing_checkpoint(run)
+    config = TrainingConfig(**checkpoint["config"])
+    generators = {name: make_generator(config).eval() for name in ("G", "F")}
+    nn.ModuleDict(generators).load_state_dict(_averaged(checkpoint))
+    return config, generators, checkpoint["step"]
+
+
+def _existing_checkpoint(run: Path) -> dict[str, Any]:
     checkpoint = load_checkpoint(run)
     if checkpoint is None:
-        raise ConfigError(f"{run} has no {CHECKPOINT}: train it first, or name another --run")
-    config = TrainingConfig(**checkpoint["config"])
-    generators = {}
-    for name in ("G", "F"):
-        prefix = f"module.{name}."
-        weights = {key.removeprefix(prefix): value for key, value in checkpoint["ema"].items() if key.startswith(prefix)}
-        generators[name] = make_generator(config)
-        generators[name].load_state_dict(weights)
-        generators[name].eval()
-    return config, generators, checkpoint["step"]
+        raise ConfigError(f"{run} has no {CHECKPOINT}: train it first, or name another run")
+    return checkpoint
+
+
+def _averaged(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The moving averages of both generators, by `G.` and `F.` and the weight's name."""
+    return {key.removeprefix("module."): value for key, value in checkpoint["ema"].items() if key.startswith("module.")}
+
+
+def _changed(checkpoint: dict[str, Any], config: TrainingConfig, names: Iterable[str]) -> list[str]:
+    """Which of the named fields `config` has otherwise than the checkpoint's."""
+    saved = TrainingConfig(**checkpoint["config"])
+    pairs = [(name, getattr(saved, name), getattr(config, name)) for name in names]
+    return [f"{name} {before} → {now}" for name, before, now in pairs if before != now]

@@ -1,5 +1,6 @@
 """One typed, documented configuration a run. A preset is a YAML file of these fields under training/presets/."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,11 +14,26 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message says which field and what to do."""
 
 
+def _as_words(value: Any) -> Any:
+    """`color,translation` (as typed on a command line) means `[color, translation]`."""
+    return [word for word in value.split(",") if word] if isinstance(value, str) else value
+
+
 def _as_range(value: Any) -> Any:
     """`286` means `[286, 286]`; `128,256` (as typed on a command line) means `[128, 256]`."""
     if isinstance(value, str):
         value = [int(part) for part in value.split(",")]
     return [value, value] if isinstance(value, int) else value
+
+
+def domain_name(folder: Path) -> str:
+    """The folder's own name. `horse2zebra/trainA` is horse and `horse2zebra/trainB` zebra; A and B in a folder without a 2."""
+    folder = folder.resolve()
+    if folder.name not in ("trainA", "trainB"):
+        return folder.name
+    index = "AB".index(folder.name[-1])
+    names = folder.parent.name.split("2")
+    return names[index] if len(names) == 2 and all(names) else "AB"[index]
 
 
 class TrainingConfig(BaseModel):
@@ -26,14 +42,15 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     source: Path
-    """Folder of domain X, with train/ and test/ in it. The folder's name names the domain."""
+    """Folder of domain X, with train/ and test/ in it; the folder's name names the domain. Or a trainA/ beside a testA/,
+    or a plain folder of pictures (see training/data.py)."""
     target: Path
-    """Folder of domain Y, laid out the same."""
+    """Folder of domain Y, laid out the same, or the trainB/."""
 
     steps: int = Field(200_000, ge=1)
     """Training steps. One step updates both generators, then both critics."""
     batch_size: int = Field(1, ge=1)
-    """Pictures of each domain in one step."""
+    """Pictures of each domain in one step, on each device."""
     load_size: Annotated[tuple[int, int], BeforeValidator(_as_range)] = (286, 286)
     """A picture is scaled so that its shorter side is drawn from this range, in pixels, before cropping."""
     crop_size: int = Field(256, ge=32, multiple_of=4)
@@ -41,31 +58,48 @@ class TrainingConfig(BaseModel):
     flip: bool = True
     """Mirror half of the crops, left to right."""
 
-    generator: Literal["resnet"] = "resnet"
-    """The generators' architecture."""
+    generator: Literal["resnet", "mobile_resnet", "unet_128", "unet_256"] = "resnet"
+    """The generators' architecture. `resnet_9blocks` and the like say n_blocks in the same word. mobile_resnet has
+    depthwise separable residual blocks (Li et al., "GAN Compression", CVPR 2020)."""
     ngf: int = Field(64, ge=1)
     """Channels after a generator's first convolution."""
     n_blocks: int = Field(9, ge=0)
     """Residual blocks: 9 for pictures of 256 pixels or more, 6 for smaller ones (the paper's)."""
     upsampling: Literal["transposed", "nearest"] = "transposed"
     """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
-    (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016)."""
-    discriminator: Literal["patchgan"] = "patchgan"
-    """The critics' architecture."""
+    (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). For ResNets."""
+    discriminator: Literal["patchgan", "pixel"] = "patchgan"
+    """The critics' architecture: patches of a size that n_layers sets, or single pixels."""
     ndf: int = Field(64, ge=1)
     """Channels after a critic's first convolution."""
     n_layers: int = Field(3, ge=1)
     """Convolutions with stride in a critic: 3 judges patches of 70×70 pixels."""
 
-    objective: Literal["lsgan"] = "lsgan"
-    """The adversarial objective: `lsgan`, least squares (Mao et al., ICCV 2017)."""
+    spectral_norm: bool = False
+    """Spectral norm on the critics' convolutions (Miyato et al., ICLR 2018)."""
+
+    objective: Literal["lsgan", "minimax", "nonsaturating", "hinge", "wgan-gp"] = "lsgan"
+    """The adversarial objective (see training/objectives.py)."""
+    r1_gamma: float = Field(0.0, ge=0)
+    """Weight of the R1 penalty on the critics' gradients at real pictures (Mescheder et al., ICML 2018); 0 for none."""
+    r1_every: int = Field(16, ge=1)
+    """Steps between R1 penalties, each weighted by as many (Karras et al., CVPR 2020)."""
+    augment: Annotated[tuple[Literal["color", "translation", "cutout"], ...], BeforeValidator(_as_words)] = ()
+    """Differentiable augmentation of all that the critics see (Zhao et al., NeurIPS 2020): helps with few pictures."""
     lambda_cycle: float = Field(10.0, ge=0)
-    """Weight of the cycle loss."""
+    """Weight of the cycle loss; 0 is the naive pair without the cycle."""
     lambda_identity: float = Field(0.5, ge=0)
     """Weight of the identity loss, as a share of lambda_cycle (the paper's code's convention)."""
+    teacher: Path | None = None
+    """A bundle or a run of the same domains whose translations the generators imitate (distillation); empty: none.
+    A bundle teaches its direction, and the one back where that stands beside it."""
+    lambda_teacher: float = Field(10.0, ge=0)
+    """Weight of the mean absolute difference to the teacher's translation."""
     pool_size: int = Field(50, ge=0)
     """Translations kept to show the critics again (Shrivastava et al., CVPR 2017); 0 keeps none."""
 
+    start: Path | None = None
+    """A run with networks like these, of any domains, whose weights this one begins with (fine-tuning); empty: anew."""
     lr: float = Field(2e-4, gt=0)
     """Adam's learning rate, until it decays."""
     beta1: float = Field(0.5, ge=0, lt=1)
@@ -77,6 +111,10 @@ class TrainingConfig(BaseModel):
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 autocast where the processor computes in it, else fp32."""
+    channels_last: bool = False
+    """Keep pictures channel by channel in memory: often faster with bf16 on GPUs."""
+    compile: bool = False
+    """Let torch.compile fuse the networks: slow to start, then faster on most GPUs."""
     device: str = "auto"
     """`auto`: CUDA where it is there, else the CPU; or what torch calls a device."""
     seed: int = Field(0, ge=0)
@@ -89,9 +127,18 @@ class TrainingConfig(BaseModel):
     log_every: int = Field(50, ge=1)
     """Steps that a line of losses.csv averages over."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_names(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """`generator: resnet_6blocks` is `generator: resnet` with `n_blocks: 6`."""
+        named = re.fullmatch(r"(mobile_resnet|resnet)_(\d+)blocks", str(fields.get("generator")))
+        return fields | {"generator": named[1], "n_blocks": int(named[2])} if named else fields
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         low, high = self.load_size
+        if self.crop_size % self.generator_multiple:
+            raise ValueError(f"crop_size {self.crop_size} must be a multiple of {self.generator_multiple} for {self.generator}")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
         if self.source_domain == self.target_domain:
@@ -99,12 +146,17 @@ class TrainingConfig(BaseModel):
         return self
 
     @property
+    def generator_multiple(self) -> int:
+        """What a picture's sides must be multiples of."""
+        return int(self.generator.removeprefix("unet_")) if self.generator.startswith("unet_") else 4
+
+    @property
     def source_domain(self) -> str:
-        return self.source.resolve().name
+        return domain_name(self.source)
 
     @property
     def target_domain(self) -> str:
-        return self.target.resolve().name
+        return domain_name(self.target)
 
     @property
     def direction(self) -> str:
@@ -126,13 +178,15 @@ class TrainingConfig(BaseModel):
 
 
 def load_config(preset: str, **fields: Any) -> TrainingConfig:
-    """A preset's fields, and over them `fields`. Raises ConfigError, which says what to change."""
-    file = PRESETS / f"{preset}.yaml"
+    """The fields of a preset or of a YAML file, and over them `fields`. Raises ConfigError, which says what to change."""
+    file = Path(preset) if Path(preset).suffix == ".yaml" else PRESETS / f"{preset}.yaml"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-        raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}")
+        raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}; or name a YAML file")
     try:
         return TrainingConfig(**(yaml.safe_load(file.read_text()) | fields))
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"{file} is no YAML file of a configuration's fields: {error}") from None
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, p['loc'])) or 'configuration'}: {p['msg']}" for p in error.errors())
         raise ConfigError("; ".join(problems)) from None

@@ -1,7 +1,9 @@
 """Two unpaired domains: each a folder of pictures, decoded once and kept, cropped anew for every step."""
 
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from training.config import ConfigError, TrainingConfig
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {".eps", ".ps"}
+"""What Pillow opens by itself; PostScript would need a program of its own."""
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -27,9 +30,16 @@ def list_pictures(folder: Path) -> list[Path]:
     return paths
 
 
+def train_folder(domain: Path) -> Path:
+    """Where a domain's training pictures are: in train/ where there is one, else in the folder itself."""
+    return domain / "train" if (domain / "train").is_dir() else domain
+
+
 def test_folder(domain: Path) -> Path:
-    """A domain's test pictures; its training pictures where it has no test/."""
-    return domain / "test" if (domain / "test").is_dir() else domain / "train"
+    """A domain's test pictures: test/, or testA/ beside a trainA/; where there are none, its training pictures."""
+    beside = domain.resolve().with_name(domain.resolve().name.replace("train", "test"))
+    tests = beside if domain.resolve().name in ("trainA", "trainB") else domain / "test"
+    return tests if tests.is_dir() else train_folder(domain)
 
 
 def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pixels]:
@@ -47,7 +57,7 @@ def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
     """One picture as (h, w, 3) RGB bytes; None, with a line in the log, for a file that is none."""
     try:
         with Image.open(path) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+            picture = _rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # decoders raise anything at all
         log.warning("skipped %s: %s", path, error)
         return None
@@ -55,6 +65,15 @@ def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
         scale = shorter_side / min(picture.size)
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
     return np.asarray(picture)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, with white behind what is transparent."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
 
 
 def from_bytes(pictures: Tensor) -> Tensor:
@@ -81,22 +100,27 @@ class Domain:
     """The training pictures of one domain. Which pictures a step sees, and how, follows from (seed, step) alone,
     so a resumed run goes on exactly where it stopped."""
 
-    def __init__(self, pictures: list[Pixels], config: TrainingConfig, stream: int) -> None:
+    def __init__(self, pictures: list[Pixels], config: TrainingConfig, stream: int, rank: int = 0, ranks: int = 1) -> None:
         self.pictures = pictures
         self.config = config
         self.stream = stream
         """Keeps the random numbers of the two domains apart."""
+        self.rank, self.ranks = rank, ranks
+        """Of several processes each takes its share of a batch that is `ranks` times as large."""
+        self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def batch(self, step: int) -> Tensor:
         """Step `step`'s (batch_size, 3, crop_size, crop_size) floats in [-1, 1]."""
-        first = step * self.config.batch_size
+        first = (step * self.ranks + self.rank) * self.config.batch_size
         return to_tensor(np.stack([self._sample(first + i) for i in range(self.config.batch_size)]))
 
     def _sample(self, position: int) -> Pixels:
         epoch, index = divmod(position, len(self.pictures))
-        order = np.random.default_rng((self.config.seed, self.stream, epoch)).permutation(len(self.pictures))
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self.config.seed, self.stream, epoch)).permutation(len(self.pictures))
+            self._epoch = epoch
         random = np.random.default_rng((self.config.seed, self.stream, epoch, index))
-        return _random_crop(self.pictures[order[index]], self.config, random)
+        return _random_crop(self.pictures[self._order[index]], self.config, random)
 
 
 def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Generator) -> Pixels:
@@ -112,8 +136,22 @@ def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Gener
     return np.asarray(ImageOps.mirror(crop) if flipped else crop)
 
 
-def load_domains(config: TrainingConfig) -> tuple[Domain, Domain]:
+def load_domains(config: TrainingConfig, rank: int = 0, ranks: int = 1) -> tuple[Domain, Domain]:
     """Source and target training pictures, decoded and kept."""
-    shorter_side = config.load_size[1]
-    x, y = (read_pictures(list_pictures(folder / "train"), shorter_side) for folder in (config.source, config.target))
-    return Domain(x, config, stream=0), Domain(y, config, stream=1)
+    x, y = (read_pictures(list_pictures(train_folder(domain)), config.load_size[1]) for domain in (config.source, config.target))
+    return Domain(x, config, 0, rank, ranks), Domain(y, config, 1, rank, ranks)
+
+
+def batches(x: Domain, y: Domain, first: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of both domains from step `first` on, on `device`. The next is cut while the step before it computes."""
+
+    def cut(step: int) -> tuple[Tensor, Tensor]:
+        pair = x.batch(step), y.batch(step)
+        return (pair[0].pin_memory(), pair[1].pin_memory()) if device.type == "cuda" else pair
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(cut, first)
+        for step in count(first + 1):
+            of_x, of_y = following.result()
+            following = thread.submit(cut, step)
+            yield of_x.to(device, non_blocking=True), of_y.to(device, non_blocking=True)

@@ -1,6 +1,7 @@
 """Critics: (n, 3, h, w) floats in [-1, 1] to a map of logits, one a patch."""
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from training.config import TrainingConfig
 from training.generators import initialise
@@ -26,6 +27,29 @@ class PatchGAN(nn.Module):
         return self.model(x)
 
 
-def make_discriminator(config: TrainingConfig) -> PatchGAN:
+class PixelGAN(nn.Module):
+    """Judges every pixel by itself, by 1×1 convolutions (Isola et al., CVPR 2017)."""
+
+    def __init__(self, ndf: int = 64) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.Conv2d(3, ndf, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(ndf, 2 * ndf, 1),
+            nn.InstanceNorm2d(2 * ndf),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * ndf, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+def make_discriminator(config: TrainingConfig) -> nn.Module:
     """A critic as `config` describes it, initialised from normal(0, 0.02)."""
-    return initialise(PatchGAN(config.ndf, config.n_layers))
+    critic = initialise(PixelGAN(config.ndf) if config.discriminator == "pixel" else PatchGAN(config.ndf, config.n_layers))
+    if config.spectral_norm:
+        for module in critic.modules():
+            if isinstance(module, nn.Conv2d):
+                spectral_norm(module)
+    return critic

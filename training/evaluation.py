@@ -2,41 +2,61 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 
+from models.padding import pad
 from training.checkpoints import load_generators
-from training.data import Pixels, list_pictures, read_pictures, test_folder, to_pixels, to_tensor
-from training.metrics import Translate, judge
+from training.config import ConfigError
+from training.data import Pixels, list_pictures, read_pictures, test_folder, to_pixels, to_tensor, train_folder
+from training.generators import Generator
+from training.metrics import Translate, judge, load_inception
 
 EVALUATION = "evaluation.json"
+LARGEST_SHORTER_SIDE = 512
 
 
-def evaluate_run(run: Path, count: int) -> dict:
-    """The figures of both directions over at most `count` pictures of each folder, also left in evaluation.json."""
+def evaluate_run(run: Path, count: int, inception: Path | None = None) -> dict:
+    """The figures of both directions over at most `count` pictures of each folder, also left in evaluation.json.
+
+    Pictures whose shorter side is above 512 pixels are shrunk to that. FID and KID are among the figures where
+    `inception` names the network's TorchScript file. Raises ConfigError.
+    """
     config, generators, step = load_generators(run)
+    network = load_inception(inception) if inception else None
     x, y = config.source, config.target
-    tests = {domain: read_pictures(list_pictures(test_folder(domain))[:count]) for domain in (x, y)}
-    trains = {domain: read_pictures(list_pictures(domain / "train")[:count]) for domain in (x, y)}
+    tests = {domain: _read(test_folder(domain), count) for domain in (x, y)}
+    trains = {domain: _read(train_folder(domain), count) for domain in (x, y)}
+    if network and min(map(len, (*tests.values(), *trains.values()))) < 2:
+        raise ConfigError("FID and KID compare two pictures of each folder at least: add some, or leave --inception out")
     g, f = translator(generators["G"]), translator(generators["F"])
     evaluation = {
         "steps": step,
         "directions": {
-            config.direction: judge(g, f, tests[x], tests[y], trains[y]),
-            config.inverse: judge(f, g, tests[y], tests[x], trains[x]),
+            config.direction: judge(g, f, tests[x], tests[y], trains[y], network),
+            config.inverse: judge(f, g, tests[y], tests[x], trains[x], network),
         },
     }
     (run / EVALUATION).write_text(json.dumps(evaluation, indent=2) + "\n")
     return evaluation
 
 
+def _read(folder: Path, count: int) -> list[Pixels]:
+    return read_pictures(list_pictures(folder)[:count], LARGEST_SHORTER_SIDE)
+
+
 def translator(generator: nn.Module) -> Translate:
-    """The generator as a function of (n, h, w, 3) bytes, on the device that it is on."""
-    device = next(generator.parameters()).device
+    """The generator as a function of (n, h, w, 3) bytes of any size, on the device that it is on."""
+    network = cast(Generator, generator)
+    device = next(network.parameters()).device
 
     def translate(pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[1:3]
+        padded = np.stack([pad(picture, network.multiple, network.smallest_side) for picture in pixels])
         with torch.no_grad():
-            return to_pixels(generator(to_tensor(pixels).to(device)))
+            return to_pixels(network(to_tensor(padded).to(device)))[:, :height, :width]
 
     return translate

@@ -19,8 +19,8 @@ from training.checkpoints import load_generators
 from training.config import TrainingConfig
 from training.data import Pixels, from_bytes, list_pictures, read_pictures, test_folder, to_bytes
 from training.evaluation import EVALUATION
+from training.logs import mean_losses, read_losses
 from training.sheets import card_sheet
-from training.trainer import mean_losses, read_losses
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""

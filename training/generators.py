@@ -1,5 +1,10 @@
-"""Generators: (n, 3, h, w) floats in [-1, 1] to the same. Sides must be multiples of 4 and at least 8."""
+"""Generators: (n, 3, h, w) floats in [-1, 1] to the same.
 
+Each keeps the module indices that most published CycleGAN checkpoints have in their weights' names, and says of itself
+`architecture`, `multiple` (what height and width must be multiples of) and `smallest_side`.
+"""
+
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -10,18 +15,53 @@ from training.config import TrainingConfig
 M = TypeVar("M", bound=nn.Module)
 
 
+class PixelConv2d(nn.Conv2d):
+    """A last convolution, in fp32 under autocast too: bf16 pixels are too coarse to learn from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+class PixelConvTranspose2d(nn.ConvTranspose2d):
+    """A last transposed convolution, in fp32 too."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float(), output_size)
+
+
+class SeparableConv2d(nn.Module):
+    """A 3×3 convolution a channel, a norm, and a 1×1 convolution across (Li et al., "GAN Compression", CVPR 2020)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, groups=channels),
+            nn.InstanceNorm2d(channels),
+            nn.Conv2d(channels, out_channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
 class ResidualBlock(nn.Module):
     """x + conv_block(x), with no ReLU after the sum (Johnson et al., ECCV 2016)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, inside: int, separable: bool) -> None:
         super().__init__()
+
+        def convolution(channels: int, out_channels: int) -> nn.Module:
+            return SeparableConv2d(channels, out_channels) if separable else nn.Conv2d(channels, out_channels, 3)
+
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            convolution(channels, inside),
+            nn.InstanceNorm2d(inside),
             nn.ReLU(),
             nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            convolution(inside, channels),
             nn.InstanceNorm2d(channels),
         )
 
@@ -29,32 +69,51 @@ class ResidualBlock(nn.Module):
         return x + self.conv_block(x)
 
 
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a ResNet generator, layer by layer."""
+
+    down: tuple[int, int, int]
+    """After the first convolution and the two with stride; the last is the residual blocks' own."""
+    blocks: tuple[int, ...]
+    """Inside each residual block."""
+    up: tuple[int, int]
+    """After the two upsamplings."""
+
+    @classmethod
+    def of(cls, ngf: int, n_blocks: int) -> "Widths":
+        """The paper's: ngf, 2 ngf, 4 ngf, and back."""
+        return cls((ngf, 2 * ngf, 4 * ngf), (4 * ngf,) * n_blocks, (2 * ngf, ngf))
+
+
 class ResnetGenerator(nn.Module):
-    """The paper's generator: two convolutions with stride, residual blocks, two upsamplings.
+    """The paper's generator: two convolutions with stride, residual blocks, two upsamplings."""
 
-    One nn.Sequential called `model`, so that with transposed convolutions the weights carry the names
-    that most published CycleGAN checkpoints use.
-    """
+    multiple = 4
+    smallest_side = 8
 
-    def __init__(self, ngf: int = 64, n_blocks: int = 9, upsampling: str = "transposed") -> None:
+    def __init__(self, widths: Widths, upsampling: str = "transposed", separable: bool = False) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, ngf, 7), nn.InstanceNorm2d(ngf), nn.ReLU()]
-        for channels in (ngf, ngf * 2):
-            layers += [nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1)]
-            layers += [nn.InstanceNorm2d(channels * 2), nn.ReLU()]
-        layers += [ResidualBlock(ngf * 4) for _ in range(n_blocks)]
-        for channels in (ngf * 4, ngf * 2):
-            layers += _upsampling(channels, channels // 2, upsampling)
-            layers += [nn.InstanceNorm2d(channels // 2), nn.ReLU()]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, 3, 7), nn.Tanh()]
+        first, second, trunk = widths.down
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, first, 7), nn.InstanceNorm2d(first), nn.ReLU()]
+        for channels, wider in ((first, second), (second, trunk)):
+            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.InstanceNorm2d(wider), nn.ReLU()]
+        layers += [ResidualBlock(trunk, inside, separable) for inside in widths.blocks]
+        for channels, narrower in ((trunk, widths.up[0]), widths.up):
+            layers += [*_upsampling(channels, narrower, upsampling), nn.InstanceNorm2d(narrower), nn.ReLU()]
+        layers += [nn.ReflectionPad2d(3), PixelConv2d(widths.up[1], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
+        kind = "mobile_resnet" if separable else "resnet"
+        self.architecture = f"{kind}_{len(widths.blocks)}blocks, channels {_run(widths)}, {upsampling} upsampling"
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(x.device.type):
-            return self.model(x)
-        features = self.model[:-3](x)
-        with torch.autocast(x.device.type, enabled=False):  # bf16 pixels are too coarse to learn from
-            return self.model[-3:](features.float())
+        return self.model(x)
+
+
+def _run(widths: Widths) -> str:
+    inside = sorted({*widths.blocks} - {widths.down[2]})
+    blocks = f" (inside blocks {', '.join(map(str, inside))})" if inside else ""
+    return "-".join(map(str, (*widths.down, *widths.up))) + blocks
 
 
 def _upsampling(channels: int, out_channels: int, kind: str) -> list[nn.Module]:
@@ -63,9 +122,64 @@ def _upsampling(channels: int, out_channels: int, kind: str) -> list[nn.Module]:
     return [nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1), nn.Conv2d(channels, out_channels, 3)]
 
 
-def make_generator(config: TrainingConfig) -> ResnetGenerator:
+class UnetBlock(nn.Module):
+    """Down, what is inside, and up again, with the input beside it (Isola et al., CVPR 2017)."""
+
+    def __init__(self, channels: int, inner: int, inside: nn.Module | None) -> None:
+        super().__init__()
+        down = [nn.LeakyReLU(0.2), nn.Conv2d(channels, inner, 4, stride=2, padding=1)]
+        up = [nn.ReLU(), nn.ConvTranspose2d(inner if inside is None else 2 * inner, channels, 4, stride=2, padding=1)]
+        between = [] if inside is None else [nn.InstanceNorm2d(inner), inside]  # the innermost may be a single pixel
+        self.model = nn.Sequential(*down, *between, *up, nn.InstanceNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.model(x)], dim=1)
+
+
+class UnetOutermost(nn.Module):
+    """A picture in, a picture out."""
+
+    def __init__(self, ngf: int, inside: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(
+            nn.Conv2d(3, ngf, 4, stride=2, padding=1),
+            inside,
+            nn.ReLU(),
+            PixelConvTranspose2d(2 * ngf, 3, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class UnetGenerator(nn.Module):
+    """pix2pix's generator: `n_downs` halvings, 7 for unet_128 and 8 for unet_256, and as many doublings."""
+
+    def __init__(self, ngf: int = 64, n_downs: int = 8) -> None:
+        super().__init__()
+        widths = [ngf * min(2**level, 8) for level in range(n_downs)]
+        block: nn.Module | None = None
+        for level in range(n_downs - 1, 0, -1):
+            block = UnetBlock(widths[level - 1], widths[level], block)
+        assert block is not None
+        self.model = UnetOutermost(ngf, block)
+        self.multiple = self.smallest_side = 2**n_downs
+        self.architecture = f"unet_{2**n_downs}, ngf {ngf}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+Generator = ResnetGenerator | UnetGenerator
+
+
+def make_generator(config: TrainingConfig) -> Generator:
     """A generator as `config` describes it, initialised from normal(0, 0.02) as in the paper."""
-    return initialise(ResnetGenerator(config.ngf, config.n_blocks, config.upsampling))
+    if config.generator.startswith("unet_"):
+        return initialise(UnetGenerator(config.ngf, config.generator_multiple.bit_length() - 1))
+    widths = Widths.of(config.ngf, config.n_blocks)
+    return initialise(ResnetGenerator(widths, config.upsampling, separable=config.generator == "mobile_resnet"))
 
 
 def initialise(network: M) -> M:

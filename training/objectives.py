@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -16,23 +16,63 @@ class Objective:
     """An adversarial objective: what the generator minimises, and what its critic does."""
 
     generator: Callable[[Tensor], Tensor]
-    """From the critic's logits of translations."""
+    """From the critic's logits of translations, D(G(x))."""
     critic: Callable[[Tensor, Tensor], Tensor]
-    """From the critic's logits of real pictures and of translations."""
+    """From the critic's logits of real pictures, D(y), and of translations."""
+    gradient_penalty: float = 0.0
+    """Weight of `gradient_penalty` in the critic's loss."""
 
 
-def _lsgan_generator(fake: Tensor) -> Tensor:
-    """E[(D(G(x)) − 1)²]"""
-    return (fake.float() - 1).square().mean()
+OBJECTIVES = {
+    # least squares, as the paper trains (section 4; Mao et al., ICCV 2017): E[(D(G(x)) − 1)²]; ½ E[(D(y) − 1)²] + ½ E[D(G(x))²]
+    "lsgan": Objective(
+        generator=lambda fake: (fake - 1).square().mean(),
+        critic=lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
+    ),
+    # the original GAN's game (Goodfellow et al., NeurIPS 2014, equation 1), D = sigmoid(logits): the critic ascends
+    # E[log D(y)] + E[log(1 − D(G(x)))], the generator descends E[log(1 − D(G(x)))]
+    "minimax": Objective(
+        generator=lambda fake: functional.logsigmoid(-fake).mean(),
+        critic=lambda real, fake: -functional.logsigmoid(real).mean() - functional.logsigmoid(-fake).mean(),
+    ),
+    # the same critic; the generator ascends E[log D(G(x))] instead (their section 3)
+    "nonsaturating": Objective(
+        generator=lambda fake: -functional.logsigmoid(fake).mean(),
+        critic=lambda real, fake: -functional.logsigmoid(real).mean() - functional.logsigmoid(-fake).mean(),
+    ),
+    # Lim and Ye, "Geometric GAN", 2017: −E[D(G(x))]; E[max(0, 1 − D(y))] + E[max(0, 1 + D(G(x)))]
+    "hinge": Objective(
+        generator=lambda fake: -fake.mean(),
+        critic=lambda real, fake: functional.relu(1 - real).mean() + functional.relu(1 + fake).mean(),
+    ),
+    # Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017: −E[D(G(x))]; E[D(G(x))] − E[D(y)] + 10 penalty
+    "wgan-gp": Objective(
+        generator=lambda fake: -fake.mean(),
+        critic=lambda real, fake: fake.mean() - real.mean(),
+        gradient_penalty=10.0,
+    ),
+}
+"""By name. Logits are fp32."""
 
 
-def _lsgan_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """½ E[(D(y) − 1)²] + ½ E[D(G(x))²]"""
-    return 0.5 * (real.float() - 1).square().mean() + 0.5 * fake.float().square().mean()
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """E[(‖∇D(x̂)‖₂ − 1)²] at points x̂ between real pictures and translations (Gulrajani et al., equation 3)."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = torch.lerp(real, fake, share).requires_grad_()
+    return (_gradients(critic, between).norm(dim=1) - 1).square().mean()
 
 
-OBJECTIVES = {"lsgan": Objective(_lsgan_generator, _lsgan_critic)}
-"""By name. lsgan: least squares, as the paper trains (its section 4; Mao et al., ICCV 2017)."""
+def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
+    """½ E[‖∇D(y)‖²] at real pictures; times gamma (Mescheder et al., ICML 2018, equation 9)."""
+    return 0.5 * _gradients(critic, real.detach().requires_grad_()).square().sum(dim=1).mean()
+
+
+def _gradients(critic: nn.Module, pictures: Tensor) -> Tensor:
+    """Of each picture's mean logit by its pixels: (n, 3 · h · w). In fp32, since they are differentiated again."""
+    with torch.autocast(pictures.device.type, enabled=False):
+        logits = critic(pictures).flatten(1).mean(dim=1).sum()
+        (gradients,) = torch.autograd.grad(logits, pictures, create_graph=True)
+    return gradients.flatten(1)
 
 
 def cycle_loss(picture: Tensor, there_and_back: Tensor) -> Tensor:
@@ -43,6 +83,11 @@ def cycle_loss(picture: Tensor, there_and_back: Tensor) -> Tensor:
 def identity_loss(picture: Tensor, kept: Tensor) -> Tensor:
     """E[‖G(y) − y‖₁]: a picture that is already of the target domain stays as it is (the paper's section 5.2)."""
     return functional.l1_loss(kept.float(), picture.float())
+
+
+def teacher_loss(taught: Tensor, translation: Tensor) -> Tensor:
+    """E[‖G(x) − T(x)‖₁]: the teacher T's translation is the target (Li et al., "GAN Compression", CVPR 2020, equation 2)."""
+    return functional.l1_loss(translation.float(), taught.float())
 
 
 class HistoryPool:

@@ -1,25 +1,26 @@
-"""The loop around the training step: precision, rate, EMA, checkpoints, logs and samples."""
+"""The loop around the training step: precision, rate, EMA, checkpoints, logs and samples, in one process or several."""
 
-import csv
 import math
 import signal
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, save_checkpoint
+from training import distributed
+from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, load_weights, save_checkpoint
 from training.config import TrainingConfig
 from training.cyclegan import CycleGAN
-from training.data import load_domains
+from training.data import batches, load_domains
+from training.logs import RunLog
 from training.objectives import HistoryPool
 from training.sheets import read_samples, run_sheet
+from training.teachers import Teacher
 
 
 class NonFiniteLoss(RuntimeError):
@@ -44,35 +45,48 @@ class Trainer:
     def __init__(self, config: TrainingConfig, run: Path) -> None:
         self.config = config
         self.run = run
+        self.rank, self.ranks = distributed.start()
         self.device = choose_device(config.device)
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
         self.step = 0
 
         torch.manual_seed(config.seed)
-        self.model = CycleGAN(config).to(self.device)
+        self.model = CycleGAN(config)
+        if config.start:
+            self.model.load_state_dict(load_weights(config.start, config))
+        self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         self.generators = nn.ModuleDict({"G": self.model.G, "F": self.model.F})
         self.critics = nn.ModuleDict({"D_X": self.model.D_X, "D_Y": self.model.D_Y})
         self.ema = AveragedModel(self.generators, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         self.generator_optimizer = self._optimizer(self.generators)
         self.critic_optimizer = self._optimizer(self.critics)
-        self.pool_x = HistoryPool(config.pool_size, config.seed)
-        self.pool_y = HistoryPool(config.pool_size, config.seed + 1)
         self._state: dict[str, Any] = {
             "model": self.model,
             "ema": self.ema,
             "generator_optimizer": self.generator_optimizer,
             "critic_optimizer": self.critic_optimizer,
-            "pool_x": self.pool_x,
-            "pool_y": self.pool_y,
         }
-        """All that a checkpoint holds, beside the configuration and the step."""
-        self._resume()
+        """What every process holds alike. A checkpoint holds it, and the configuration, the step, each process's pools, and
+        the losses that no line of the log holds yet."""
+        self.pool_x = HistoryPool(config.pool_size, 2 * (config.seed + self.rank))
+        self.pool_y = HistoryPool(config.pool_size, 2 * (config.seed + self.rank) + 1)
         self._losses: list[dict[str, Tensor]] = []
+        self._resume()
+        self.teacher = Teacher(config, self.device)
+        self._compile()
         self._stop = False
 
     def _optimizer(self, networks: nn.Module) -> torch.optim.Adam:
         config = self.config
         return torch.optim.Adam(networks.parameters(), lr=config.lr, betas=(config.beta1, 0.999), fused=True)
+
+    def _compile(self) -> None:
+        """Critics stay as they are where a penalty differentiates their gradients: the compiler cannot."""
+        if self.config.compile:
+            penalised = self.config.r1_gamma or self.model.objective.gradient_penalty
+            for network in (*self.generators.values(), *(() if penalised else self.critics.values())):
+                network.compile()
 
     @property
     def averaged(self) -> nn.ModuleDict:
@@ -82,94 +96,111 @@ class Trainer:
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.run)
         if checkpoint is not None:
-            check_resumable(checkpoint["config"], self.config)
+            check_resumable(checkpoint, self.config, self.ranks)
             for name, part in self._state.items():
                 part.load_state_dict(checkpoint[name])
             self.step = checkpoint["step"]
-        (self.run / "samples").mkdir(parents=True, exist_ok=True)
-        self.config.save(self.run / CONFIG)
+            for pool, state in zip((self.pool_x, self.pool_y), checkpoint["pools"][self.rank], strict=True):
+                pool.load_state_dict(state)
+            self._losses = [{name: part.to(self.device) for name, part in parts.items()} for parts in checkpoint["losses"]]
 
     def save(self) -> Path:
-        state: dict[str, Any] = {name: part.state_dict() for name, part in self._state.items()}
-        return save_checkpoint(self.run, {"config": self.config.model_dump(mode="json"), "step": self.step} | state)
+        """Write the checkpoint. Raises NonFiniteLoss, and leaves the one before, where the losses since the last line are not finite."""
+        if self._losses:
+            self._mean_losses()
+        pools = distributed.gather((self.pool_x.state_dict(), self.pool_y.state_dict()))
+        state = {name: part.state_dict() for name, part in self._state.items()}
+        position = {"config": self.config.model_dump(mode="json"), "step": self.step, "pools": pools, "losses": self._losses}
+        return save_checkpoint(self.run, position | state) if self.rank == 0 else self.run / CHECKPOINT
 
     def train(self) -> None:
         """Train until `steps`, or until Ctrl-C, after which the same command resumes."""
-        console = Console(soft_wrap=True)
+        config = self.config
+        console = Console(soft_wrap=True, quiet=self.rank > 0)
         precision = "bf16" if self.bf16 else "fp32"
-        console.print(f"{self.run}: step {self.step} of {self.config.steps} on {self.device} in {precision}")
-        x, y = load_domains(self.config)
-        console.print(f"{len(x.pictures)} pictures of {self.config.source_domain}, {len(y.pictures)} of {self.config.target_domain}")
-        samples = read_samples(self.config)
+        console.print(f"{self.run}: step {self.step} of {config.steps} on {self.device} in {precision}, {self.ranks} process(es)")
+        x, y = load_domains(config, self.rank, self.ranks)
+        console.print(f"{len(x.pictures)} pictures of {config.source_domain}, {len(y.pictures)} of {config.target_domain}")
+        samples = read_samples(config)
+        log = RunLog(self.run, self.step) if self.rank == 0 else None
+        if log:
+            config.save(self.run / CONFIG)
         handlers = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with _progress(console) as progress:
-                bar = progress.add_task("", total=self.config.steps, completed=self.step)
-                while self.step < self.config.steps and not self._stop:
-                    self._losses.append(self.train_step(x.batch(self.step), y.batch(self.step)))
+                bar = progress.add_task("", total=config.steps, completed=self.step)
+                for pair in batches(x, y, self.step, self.device):
+                    if self.step >= config.steps or distributed.any_of(self._stop):
+                        break
+                    self._losses.append(self.train_step(*pair))
                     self.step += 1
                     progress.update(bar, completed=self.step)
-                    if self._due(self.config.log_every):
-                        progress.update(bar, description=self._log_losses())
-                    if self._due(self.config.sample_every):
-                        (self.run / "samples" / f"{self.step:07d}.jpg").write_bytes(run_sheet(dict(self.averaged.items()), samples))
-                    if self.step % self.config.checkpoint_every == 0:
+                    if self._due(config.log_every):
+                        means = self._mean_losses()
+                        self._losses = []
+                        progress.update(bar, description=_shown(means))
+                        if log:
+                            log.losses(self.step, config.lr_at(self.step - 1), means)
+                    if log and self._due(config.sample_every):
+                        log.sheet(self.step, run_sheet(dict(self.averaged.items()), samples))
+                    if self.step % config.checkpoint_every == 0:
                         self.save()
+            self.save()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        self.save()
-        ended = "done" if self.step >= self.config.steps else "stopped; the same command resumes"
-        console.print(f"step {self.step} of {self.config.steps}: {ended} ({self.run / CHECKPOINT})")
+            if log:
+                log.close()
+        ended = "done" if self.step >= config.steps else "stopped; the same command resumes"
+        console.print(f"step {self.step} of {config.steps}: {ended} ({self.run / CHECKPOINT})")
 
     def train_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Both generators, then both critics; returns the parts of the losses, detached, still on the device."""
-        x, y = x.to(self.device), y.to(self.device)
+        config = self.config
+        x, y = x.contiguous(memory_format=self.memory_format), y.contiguous(memory_format=self.memory_format)
+        distributed.seed_step(config.seed, self.step, self.rank)
         for optimizer in (self.generator_optimizer, self.critic_optimizer):
             for group in optimizer.param_groups:
-                group["lr"] = self.config.lr_at(self.step)
+                group["lr"] = config.lr_at(self.step)
 
         self.critics.requires_grad_(False)
         with self._autocast():
-            loss, parts, fake_y, fake_x = self.model.generator_losses(x, y)
-        self._update(self.generator_optimizer, loss)
+            loss, parts, fake_y, fake_x = self.model.generator_losses(x, y, self.teacher.lesson(x, y))
+        self._update(self.generator_optimizer, self.generators, loss)
         self.ema.update_parameters(self.generators)
 
         self.critics.requires_grad_(True)
         fake_x, fake_y = self.pool_x.exchange(fake_x), self.pool_y.exchange(fake_y)
+        r1_weight = config.r1_gamma * config.r1_every if self.step % config.r1_every == 0 else 0.0
         with self._autocast():
-            loss, critic_parts = self.model.critic_losses(x, y, fake_x, fake_y)
-        self._update(self.critic_optimizer, loss)
+            loss, critic_parts = self.model.critic_losses(x, y, fake_x, fake_y, r1_weight)
+        self._update(self.critic_optimizer, self.critics, loss)
         return {name: part.detach() for name, part in (parts | critic_parts).items()}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     @staticmethod
-    def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _update(optimizer: torch.optim.Optimizer, networks: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
+        distributed.average_gradients(networks)
         optimizer.step()
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
-    def _log_losses(self) -> str:
-        """A line of losses.csv: means since the last line, read only now, so that no step waits. Raises NonFiniteLoss."""
-        means = {name: float(torch.stack([parts[name] for parts in self._losses]).mean()) for name in self._losses[0]}
-        self._losses = []
+    def _mean_losses(self) -> dict[str, float]:
+        """The mean of each loss since the log's last line, over all processes, read only now, so that no step waits.
+        Raises NonFiniteLoss."""
+        names = list(self._losses[0])
+        values = distributed.average(torch.stack([torch.stack([parts[name] for name in names]) for parts in self._losses]).mean(dim=0))
+        means = dict(zip(names, values.tolist(), strict=True))
         if not all(map(math.isfinite, means.values())):
             saved = self.run / CHECKPOINT
             good = f"the last good checkpoint is {saved}" if saved.exists() else "there is no checkpoint yet"
             raise NonFiniteLoss(f"a loss was not finite before step {self.step}: {means}; {good}. Try a lower lr, or precision=fp32.")
-        path = self.run / "losses.csv"
-        begun = path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if not begun:
-                writer.writerow(["step", "lr", *means])
-            writer.writerow([self.step, f"{self.config.lr_at(self.step - 1):.3g}", *(f"{mean:.5f}" for mean in means.values())])
-        return _shown(means)
+        return means
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """The first signal ends the run after the step; the second ends it at once."""
@@ -185,20 +216,4 @@ def _progress(console: Console) -> Progress:
 
 def _shown(means: dict[str, float]) -> str:
     pairs = {"G": ("G", "F"), "cyc": ("cycle_X", "cycle_Y"), "idt": ("identity_X", "identity_Y"), "D": ("D_X", "D_Y")}
-    return " ".join(f"{short} {means[x]:.2f} {means[y]:.2f}" for short, (x, y) in pairs.items())
-
-
-def read_losses(run: Path) -> list[dict[str, float]]:
-    """The lines of a run's losses.csv, oldest first; after a resume the newer line of a step counts."""
-    path = run / "losses.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        lines = {int(line["step"]): {name: float(value) for name, value in line.items()} for line in csv.DictReader(file)}
-    return [lines[step] for step in sorted(lines)]
-
-
-def mean_losses(lines: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each loss over `lines`."""
-    names = [name for name in lines[0] if name not in ("step", "lr")]
-    return {name: float(np.mean([line[name] for line in lines])) for name in names}
+    return " ".join(f"{short} {means[x]:.2f} {means[y]:.2f}" for short, (x, y) in pairs.items() if x in means)

@@ -1,12 +1,15 @@
 """Two small domains of real pictures, and a run so small that it takes seconds."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.conftest import PICTURES
+from training.checkpoints import load_checkpoint
 from training.config import TrainingConfig, load_config
 from training.trainer import Trainer
 
@@ -45,6 +48,21 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def tiny_config(domains: tuple[Path, Path], **fields: Any) -> TrainingConfig:
     return load_config("lite", source=domains[0], target=domains[1], **(TINY | fields))
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "training", *map(str, arguments)]
+
+
+def train_command(domains: tuple[Path, Path], run: Path, **fields: Any) -> list[str]:
+    settings = [part for name, value in (TINY | fields).items() for part in ("--set", f"{name}={value}")]
+    return command("train", "--preset", "lite", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = load_checkpoint(run)
+    assert checkpoint is not None
+    return checkpoint["ema"] | checkpoint["model"]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Folders of pictures to batches."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.training.conftest import tiny_config
+from training import data
 from training.config import ConfigError
 from training.data import Domain, list_pictures, load_domains, read_pictures, to_pixels, to_tensor
 
@@ -16,6 +19,61 @@ def test_nested_folders_are_found_and_pictures_scaled_to_what_training_needs(dom
     x, y = load_domains(tiny_config(domains))
     assert (len(x.pictures), len(y.pictures)) == (8, 8)
     assert {min(picture.shape[:2]) for picture in x.pictures} == {48}
+
+
+def test_the_layout_of_train_a_and_train_b_names_its_domains_by_the_folder_above(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    root = tmp_path / "day2dusk"
+    for domain, letter in zip(domains, "AB", strict=True):
+        shutil.copytree(domain / "train", root / f"train{letter}")
+        shutil.copytree(domain / "test", root / f"test{letter}")
+    config = tiny_config((root / "trainA", root / "trainB"))
+    assert (config.direction, config.inverse) == ("day2dusk", "dusk2day")
+    assert torch.equal(load_domains(config)[1].batch(3), load_domains(tiny_config(domains))[1].batch(3))
+    assert picture_names(data.test_folder(config.target)) == picture_names(domains[1] / "test")
+
+
+def picture_names(folder: Path) -> list[str]:
+    return [path.name for path in list_pictures(folder)]
+
+
+def test_a_plain_folder_of_pictures_is_a_domain_too(domains: tuple[Path, Path]) -> None:
+    plain = domains[0] / "train"
+    assert data.train_folder(plain) == data.test_folder(plain) == plain
+
+
+def save_16_bit(path: Path) -> None:
+    Image.fromarray((np.full((40, 40), 0.5) * 65535).astype(np.uint16)).save(path)
+
+
+def save_cmyk(path: Path) -> None:
+    Image.new("CMYK", (40, 40), (0, 0, 0, 127)).save(path)
+
+
+def save_palette(path: Path) -> None:
+    Image.new("RGB", (40, 40), (128, 128, 128)).quantize(4).save(path)
+
+
+def save_half_transparent(path: Path) -> None:
+    Image.new("RGBA", (40, 40), (0, 0, 0, 127)).save(path)  # on white: grey
+
+
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("a.png", save_16_bit),
+        ("a.jpg", save_cmyk),
+        ("a.gif", save_palette),
+        ("a.PNG", save_half_transparent),
+        ("a.tiff", save_cmyk),
+        ("a.webp", save_half_transparent),
+        ("a.avif", save_half_transparent),
+    ],
+)
+def test_any_format_becomes_8_bit_rgb(tmp_path: Path, name: str, save: Callable[[Path], None]) -> None:
+    save(tmp_path / name)
+    (pixels,) = read_pictures(list_pictures(tmp_path))
+    assert pixels.shape == (40, 40, 3)
+    assert np.abs(pixels.astype(int) - 128).max() <= 2
 
 
 def test_a_broken_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

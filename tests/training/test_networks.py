@@ -1,12 +1,14 @@
 """The architectures are those that the field knows, to the parameter."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from training.config import load_config
 from training.discriminators import PatchGAN, make_discriminator
-from training.generators import ResnetGenerator, make_generator
+from training.generators import ResnetGenerator, Widths, make_generator
 
 
 def parameters(network: nn.Module) -> int:
@@ -25,7 +27,7 @@ def test_standard_is_the_papers_generator_with_the_names_that_others_publish() -
 
 
 def test_six_blocks_have_the_published_size() -> None:
-    assert parameters(ResnetGenerator(64, 6)) == 7_837_699
+    assert parameters(ResnetGenerator(Widths.of(64, 6))) == 7_837_699
 
 
 def test_lite_is_half_a_million_parameters_without_transposed_convolutions() -> None:
@@ -34,17 +36,41 @@ def test_lite_is_half_a_million_parameters_without_transposed_convolutions() -> 
     assert not any(isinstance(module, nn.ConvTranspose2d) for module in generator.modules())
 
 
-@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
-@pytest.mark.parametrize("size", [(8, 8), (64, 96), (100, 36)])
-def test_a_translation_has_the_size_and_range_of_its_input(upsampling: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("generator", "count"),
+    [
+        ("resnet_9blocks", 11_378_179),
+        ("resnet_6blocks", 7_837_699),
+        ("mobile_resnet_9blocks", 1_987_075),
+        ("unet_128", 41_825_667),
+        ("unet_256", 54_409_603),
+    ],
+)
+def test_each_architecture_has_its_published_size(generator: str, count: int) -> None:
+    assert parameters(make_generator(load_config("standard", source="x", target="y", generator=generator))) == count
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"generator": "resnet_2blocks"}, (8, 8)),
+        ({"generator": "resnet_2blocks"}, (100, 36)),
+        ({"generator": "resnet_1blocks", "upsampling": "nearest"}, (64, 96)),
+        ({"generator": "mobile_resnet_2blocks"}, (64, 96)),
+        ({"generator": "unet_128", "crop_size": 128}, (128, 256)),
+        ({"generator": "unet_256"}, (256, 256)),
+    ],
+)
+def test_a_translation_has_the_size_and_range_of_its_input(fields: dict[str, Any], size: tuple[int, int]) -> None:
+    generator = make_generator(load_config("standard", source="x", target="y", ngf=4, **fields))
     with torch.no_grad():
-        translation = ResnetGenerator(4, 2, upsampling)(torch.rand(2, 3, *size) * 2 - 1)
+        translation = generator(torch.rand(2, 3, *size) * 2 - 1)
     assert translation.shape == (2, 3, *size)
     assert translation.abs().max() <= 1
 
 
 def test_a_picture_is_translated_alike_alone_and_in_a_batch() -> None:
-    generator = ResnetGenerator(4, 2, "nearest")
+    generator = ResnetGenerator(Widths.of(4, 2), "nearest")
     pictures = torch.rand(3, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         assert torch.allclose(generator(pictures)[1:2], generator(pictures[1:2]), atol=1e-5)
@@ -52,7 +78,7 @@ def test_a_picture_is_translated_alike_alone_and_in_a_batch() -> None:
 
 def test_in_bf16_the_pixels_are_still_computed_in_fp32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert ResnetGenerator(4, 1)(torch.rand(1, 3, 32, 32)).dtype == torch.float32
+        assert ResnetGenerator(Widths.of(4, 1))(torch.rand(1, 3, 32, 32)).dtype == torch.float32
 
 
 def test_the_critic_is_the_published_patchgan() -> None:
@@ -69,3 +95,18 @@ def test_one_answer_of_the_critic_sees_70_by_70_pixels() -> None:
     assert picture.grad is not None
     seen = picture.grad.abs().sum(dim=(0, 1)) > 0
     assert (seen.any(dim=0).sum(), seen.any(dim=1).sum()) == (70, 70)
+
+
+def test_a_critic_of_pixels_judges_each_pixel() -> None:
+    critic = make_discriminator(load_config("standard", source="x", target="y", discriminator="pixel"))
+    assert critic(torch.zeros(1, 3, 64, 48)).shape == (1, 1, 64, 48)
+
+
+def test_spectral_norm_bounds_every_convolution_of_a_critic() -> None:
+    critic = make_discriminator(load_config("lite", source="x", target="y", spectral_norm=True))
+    for _ in range(30):
+        critic(torch.rand(1, 3, 64, 64))  # each forward pass in training improves the estimate
+    convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) == 5
+    for convolution in convolutions:
+        assert float(torch.linalg.matrix_norm(convolution.weight.flatten(1), ord=2).detach()) == pytest.approx(1, abs=0.1)

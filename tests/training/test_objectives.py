@@ -1,19 +1,89 @@
-"""The losses are the paper's."""
+"""The losses are the papers'."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.training.conftest import tiny_config
-from training.cyclegan import CycleGAN
-from training.objectives import OBJECTIVES, HistoryPool, cycle_loss
+from training.cyclegan import CycleGAN, Lesson
+from training.objectives import OBJECTIVES, HistoryPool, cycle_loss, gradient_penalty, r1_penalty
+
+REAL, FAKE = [0.0, 2.0, -1.5], [1.0, 0.5, -2.0]
 
 
-def test_lsgan_is_least_squares() -> None:
-    real, fake = torch.tensor([0.0, 2.0, 1.0]), torch.tensor([1.0, 0.5, -1.0])
-    assert OBJECTIVES["lsgan"].generator(fake) == pytest.approx((0 + 0.25 + 4) / 3)
-    assert OBJECTIVES["lsgan"].critic(real, fake) == pytest.approx(0.5 * (1 + 1 + 0) / 3 + 0.5 * (1 + 0.25 + 1) / 3)
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "critic"),
+    [
+        (
+            "lsgan",
+            mean([(d - 1) ** 2 for d in FAKE]),
+            0.5 * mean([(d - 1) ** 2 for d in REAL]) + 0.5 * mean([d**2 for d in FAKE]),
+        ),
+        (
+            "minimax",
+            mean([math.log(1 - sigmoid(d)) for d in FAKE]),
+            -mean([math.log(sigmoid(d)) for d in REAL]) - mean([math.log(1 - sigmoid(d)) for d in FAKE]),
+        ),
+        (
+            "nonsaturating",
+            -mean([math.log(sigmoid(d)) for d in FAKE]),
+            -mean([math.log(sigmoid(d)) for d in REAL]) - mean([math.log(1 - sigmoid(d)) for d in FAKE]),
+        ),
+        (
+            "hinge",
+            -mean(FAKE),
+            mean([max(0, 1 - d) for d in REAL]) + mean([max(0, 1 + d) for d in FAKE]),
+        ),
+        ("wgan-gp", -mean(FAKE), mean(FAKE) - mean(REAL)),
+    ],
+)
+def test_each_objective_is_its_papers_formula(name: str, generator: float, critic: float) -> None:
+    assert OBJECTIVES[name].generator(torch.tensor(FAKE)) == pytest.approx(generator)
+    assert OBJECTIVES[name].critic(torch.tensor(REAL), torch.tensor(FAKE)) == pytest.approx(critic)
+
+
+def test_minimax_has_the_original_gans_pair_of_gradients() -> None:
+    """d/dz log(1 − σ(z)) = −σ(z), which fades where the critic is sure; d/dz −log σ(z) = −(1 − σ(z))."""
+    real, fake = torch.tensor(REAL, requires_grad=True), torch.tensor(FAKE, requires_grad=True)
+    (generator,) = torch.autograd.grad(OBJECTIVES["minimax"].generator(fake), fake)
+    assert generator.tolist() == pytest.approx([-sigmoid(d) / 3 for d in FAKE])
+    of_real, of_fake = torch.autograd.grad(OBJECTIVES["minimax"].critic(real, fake), (real, fake))
+    assert of_real.tolist() == pytest.approx([-(1 - sigmoid(d)) / 3 for d in REAL])
+    assert of_fake.tolist() == pytest.approx([sigmoid(d) / 3 for d in FAKE])
+    certain = torch.tensor([-200.0], requires_grad=True)
+    assert OBJECTIVES["minimax"].critic(-certain, certain).isfinite()
+
+
+class Slope(nn.Module):
+    """Logits whose gradient by each of a picture's n pixels is `slope`: its squared norm is n · slope²."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.slope * x).sum(dim=(1, 2, 3)).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+
+def test_the_gradient_penalties_are_their_papers_and_reach_the_critic() -> None:
+    critic, real, fake = Slope(0.5), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    pixels = 3 * 4 * 4
+    assert float(gradient_penalty(critic, real, fake)) == pytest.approx((math.sqrt(pixels) * 0.5 - 1) ** 2, rel=1e-5)
+    penalty = r1_penalty(critic, real)
+    assert float(penalty) == pytest.approx(0.5 * pixels * 0.25, rel=1e-5)
+    penalty.backward()
+    assert float(critic.slope.grad) == pytest.approx(pixels * 0.5, rel=1e-5)  # type: ignore[arg-type]
 
 
 def test_cycle_loss_is_the_mean_absolute_difference() -> None:
@@ -31,6 +101,35 @@ def test_the_full_loss_is_the_sum_that_the_paper_writes(domains: tuple[Path, Pat
     assert float(loss) == pytest.approx(float(adversarial + 7 * cycle + 7 * 0.3 * identity), rel=1e-4)
     assert torch.allclose(fake_y, model.G(x), atol=1e-5)
     assert torch.allclose(fake_x, model.F(y), atol=1e-5)
+
+
+def test_without_the_cycle_it_is_the_naive_pair(domains: tuple[Path, Path]) -> None:
+    model = CycleGAN(tiny_config(domains, lambda_cycle=0.0))
+    x, y = torch.rand(2, 3, 32, 32) * 2 - 1, torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        loss, parts, _, _ = model.generator_losses(x, y)
+        adversarial = (model.D_Y(model.G(x)) - 1).square().mean() + (model.D_X(model.F(y)) - 1).square().mean()
+    assert parts.keys() == {"G", "F"}
+    assert float(loss) == pytest.approx(float(adversarial), rel=1e-4)
+
+
+def test_a_teachers_translation_is_a_target_beside_the_critic(domains: tuple[Path, Path]) -> None:
+    model = CycleGAN(tiny_config(domains, lambda_teacher=3.0))
+    x, y, taught = (torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(3))
+    with torch.no_grad():
+        alone, *_ = model.generator_losses(x, y)
+        loss, parts, fake_y, _ = model.generator_losses(x, y, Lesson(y=taught))
+    assert float(loss - alone) == pytest.approx(3 * float((fake_y - taught).abs().mean()), rel=1e-3)
+    assert "teacher_X" not in parts
+
+
+@pytest.mark.parametrize("penalty", [{"objective": "wgan-gp"}, {"r1_gamma": 1.0, "r1_every": 1}])
+def test_penalties_are_part_of_the_critics_loss(domains: tuple[Path, Path], penalty: dict) -> None:
+    model = CycleGAN(tiny_config(domains, **penalty))
+    pictures = [torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(4)]
+    torch.manual_seed(0)
+    loss, parts = model.critic_losses(*pictures, r1_weight=1.0 if "r1_gamma" in penalty else 0.0)
+    assert float(loss) > float(parts["D_X"] + parts["D_Y"])
 
 
 def test_the_pool_first_fills_then_gives_old_pictures_back_half_of_the_time() -> None:
