@@ -1,4 +1,4 @@
-"""`python -m training train|evaluate|export|sample`."""
+"""`python -m training train|evaluate|export|import|sample`."""
 
 import logging
 from pathlib import Path
@@ -8,10 +8,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.bundle import BundleError
+from models.bundle import Bundle, BundleError
 from training.config import ConfigError, load_config, parse_settings
 from training.evaluation import evaluate_run
 from training.export import NO_LICENCE, ExportError, export_run
+from training.importing import import_generator
 from training.metrics import DISTANCES, closed
 from training.sampling import sample_folder
 from training.trainer import NonFiniteLoss, Trainer
@@ -78,9 +79,26 @@ def export(
 ) -> None:
     """Write both directions of a run as bundles, checked against torch, each a new version."""
     for bundle in export_run(run, models, pictures, about, licence):
-        parity = bundle.version.evaluation["parity"]
-        size, mean = bundle.onnx.stat().st_size, parity["mean_difference"]
-        typer.echo(f"{bundle.onnx}: {size:,} bytes; differs from torch by {mean}/255 in the mean")
+        _tell(bundle)
+
+
+@app.command("import")
+def import_(
+    generator: Annotated[Path, typer.Option(help="A file of weights that others saved, like latest_net_G.pth. Nothing in it is run.")],
+    direction: Annotated[str, typer.Option(help="What it does, like horse2zebra.")],
+    models: Annotated[Path, typer.Option(help="Where the bundle goes, in a folder named by the direction.")] = Path("models"),
+    size: Annotated[int, typer.Option(min=8, help="Side in pixels of the crops that it was trained on.")] = 256,
+    pictures: Annotated[Path | None, typer.Option(help="Pictures to check it on, in place of generated ones.")] = None,
+    about: Annotated[str | None, typer.Option(help="For the card: what the training pictures are, and whose.")] = None,
+    licence: Annotated[str, typer.Option(help="For the card: what may be done with the weights.")] = NO_LICENCE,
+) -> None:
+    """Write a generator that others trained as a bundle, checked against torch, a new version of its direction."""
+    _tell(import_generator(generator, direction, models, size, pictures, about, licence))
+
+
+def _tell(bundle: Bundle) -> None:
+    size, mean = bundle.onnx.stat().st_size, bundle.version.evaluation["parity"]["mean_difference"]
+    typer.echo(f"{bundle.onnx}: {bundle.version.architecture}; {size:,} bytes; differs from torch by {mean}/255 in the mean")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.bundle import Manifest
+from models.bundle import Manifest, Version
 from training.metrics import DISTANCES, closed
 
 SAMPLES = "samples.jpg"
@@ -11,16 +11,34 @@ SAMPLES = "samples.jpg"
 def model_card(manifest: Manifest, has_samples: bool) -> str:
     """The card of the manifest's one version, in Markdown."""
     (version,) = manifest.versions
-    training, config = version.training, version.training["config"]
+    config = version.training.get("config")
+    if config:
+        back, made = f"[{manifest.inverse}](../{manifest.inverse})", _trained(version)
+        sides = f"{config['load_size'][0]} to {config['load_size'][1]}"
+    else:
+        back, made, sides = manifest.inverse, _imported(version), f"about {version.trained_size}"
     sections = [
         f"# {manifest.direction}",
         f"Turns pictures of the domain *{manifest.source}* into pictures like those of *{manifest.target}*. The way back is "
-        f"[{manifest.inverse}](../{manifest.inverse}). A CycleGAN generator (Zhu et al., ICCV 2017): unpaired pictures, "
-        "no supervision.",
+        f"{back}. A CycleGAN generator (Zhu et al., ICCV 2017): unpaired pictures, no supervision.",
     ]
-    if has_samples:
+    if config and has_samples:
         sections += [_samples(config), f"![samples]({SAMPLES})"]
     sections += [
+        *made,
+        "## What it is worth",
+        _worth(version.evaluation),
+        "## Limits and licence",
+        f"It works at the scale that it was trained at: strongest on pictures whose shorter side is {sides} pixels, ever finer above. "
+        "It changes colour and texture, not shape, and knows only what was in its training pictures.",
+        f"Licence: {manifest.licence}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _trained(version: Version) -> list[str]:
+    training, config = version.training, version.training["config"]
+    return [
         "## How it was trained",
         _table(
             {
@@ -37,18 +55,32 @@ def model_card(manifest: Manifest, has_samples: bool) -> str:
                 "seed": config["seed"],
             }
         ),
-        training["about"] or "Nothing was stated about the training pictures.",
+        _about(version),
         "The whole configuration is in [model.json](model.json).",
         _losses(training["losses_first_1000_steps"], training["losses_last_1000_steps"]),
-        "## What it is worth",
-        _worth(version.evaluation),
-        "## Limits and licence",
-        f"It works at the scale that it was trained at: strongest on pictures whose shorter side is {config['load_size'][0]} to "
-        f"{config['load_size'][1]} pixels, ever finer above. It changes colour and texture, not shape, and knows only what was "
-        "in its training pictures.",
-        f"Licence: {manifest.licence}",
     ]
-    return "\n\n".join(sections) + "\n"
+
+
+def _imported(version: Version) -> list[str]:
+    imported = version.training["imported"]
+    return [
+        "## Where it comes from",
+        f"Imported from `{imported['file']}`, a file of weights that others trained.",
+        _table(
+            {
+                "version": version.version,
+                "architecture": version.architecture,
+                "crops": f"{version.trained_size} pixels",
+                "height and width": f"multiples of {version.multiple}, {version.smallest_side} pixels at least",
+                "sha256 of the file": f"`{imported['sha256']}`",
+            }
+        ),
+        _about(version),
+    ]
+
+
+def _about(version: Version) -> str:
+    return version.training["about"] or "Nothing was stated about the training pictures."
 
 
 def _samples(config: dict[str, Any]) -> str:

@@ -124,14 +124,13 @@ class Domain:
 
 
 def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Generator) -> Pixels:
-    """Scale, crop and flip in one: the crop's box is found in the picture's own pixels, and only it is resized."""
+    """Scale, crop and flip in one: the crop's box is found in the picture's own pixels, and only it is resized. Boxes begin at whole
+    pixels of the scaled picture, so that one which is not scaled stays as sharp as it is."""
     height, width = pixels.shape[:2]
-    low, high = config.load_size
-    box = config.crop_size * min(height, width) / random.uniform(low, high)
-    left, top = random.uniform(0, width - box), random.uniform(0, height - box)
-    crop = Image.fromarray(pixels).resize(
-        (config.crop_size, config.crop_size), Image.Resampling.BICUBIC, box=(left, top, left + box, top + box)
-    )
+    scale = min(height, width) / random.integers(*config.load_size, endpoint=True)
+    left, top = (random.integers(int(side / scale + 1e-6) - config.crop_size, endpoint=True) * scale for side in (width, height))
+    right, bottom = (min(start + config.crop_size * scale, side) for start, side in ((left, width), (top, height)))
+    crop = Image.fromarray(pixels).resize((config.crop_size, config.crop_size), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
     flipped = config.flip and random.random() < 0.5
     return np.asarray(ImageOps.mirror(crop) if flipped else crop)
 

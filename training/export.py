@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,14 @@ from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next
 from training.card import SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
-from training.data import Pixels, from_bytes, list_pictures, read_pictures, test_folder, to_bytes
+from training.data import Pixels, from_bytes, list_pictures, read_pictures, test_folder, to_bytes, train_folder
 from training.evaluation import EVALUATION
+from training.generators import Generator
 from training.logs import mean_losses, read_losses
 from training.sheets import card_sheet
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
-MULTIPLE = 4
-SMALLEST_SIDE = 8
 MAX_DIFFERENCE = 2
 MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
@@ -34,6 +34,15 @@ NO_LICENCE = "None is stated for these weights."
 
 class ExportError(RuntimeError):
     """A generator whose ONNX graph does not do what it does in torch; no bundle is written."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A generator's ONNX file, and how far from torch it was found."""
+
+    generator: Generator
+    onnx: bytes
+    parity: dict[str, float]
 
 
 class ByteGenerator(nn.Module):
@@ -47,11 +56,13 @@ class ByteGenerator(nn.Module):
         return to_bytes(self.generator(from_bytes(pictures)))
 
 
-def to_onnx(generator: nn.Module) -> bytes:
+def to_onnx(generator: Generator) -> bytes:
     """The generator's ONNX file: batch, height and width dynamic, weights stored as fp16, computed in fp32."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
-    example = torch.zeros((2, 64, 96, 3), dtype=torch.uint8)
-    dynamic = dict.fromkeys(range(3), torch.export.Dim.DYNAMIC)
+    multiple = generator.multiple
+    example = torch.zeros((2, 2 * multiple, 3 * multiple, 3), dtype=torch.uint8)
+    height, width = (multiple * torch.export.Dim(name) for name in ("height", "width"))
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: height, 2: width}
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch, about torch
         program = torch.onnx.export(
             ByteGenerator(generator).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
@@ -85,12 +96,13 @@ def _store_weights_as_fp16(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def check_parity(model: bytes, generator: nn.Module, pictures: list[Pixels]) -> dict[str, float]:
+def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> dict[str, float]:
     """The largest and the mean difference in steps of 1/255 between ONNX Runtime and torch, over `pictures`,
     and over the upper half of the first as a batch with its mirror image. Raises ExportError where it is too large."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    inputs = [padding.pad(pixels, MULTIPLE, SMALLEST_SIDE)[None] for pixels in pictures]
-    half = padding.pad(pictures[0][: len(pictures[0]) // 2], MULTIPLE, SMALLEST_SIDE)
+    fits = generator.multiple, generator.smallest_side
+    inputs = [padding.pad(pixels, *fits)[None] for pixels in pictures]
+    half = padding.pad(pictures[0][: len(pictures[0]) // 2], *fits)
     inputs.append(np.stack([half, half[:, ::-1]]))
     differences = []
     for batch in inputs:
@@ -108,6 +120,12 @@ def check_parity(model: bytes, generator: nn.Module, pictures: list[Pixels]) -> 
     return {"max_difference": largest, "mean_difference": round(mean, 4)}
 
 
+def export_checked(generator: Generator, pictures: list[Pixels]) -> Exported:
+    """The generator as ONNX, checked on the first `pictures`. Raises ExportError."""
+    model = to_onnx(generator)
+    return Exported(generator, model, check_parity(model, generator, pictures[:PARITY_PICTURES]))
+
+
 def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
     """Both directions of a run as bundles in `models`, both checked before either is written.
 
@@ -115,56 +133,61 @@ def export_run(run: Path, models: Path, pictures: Path | None = None, about: str
     `licence`. Raises ExportError, ConfigError.
     """
     config, generators, step = load_generators(run)
-    mappings = (
-        (config.direction, config.inverse, config.source, config.target, generators["G"]),
-        (config.inverse, config.direction, config.target, config.source, generators["F"]),
-    )
-    checked = []
-    for _, _, source, _, generator in mappings:
-        model = to_onnx(generator)
+    exported = []
+    for name, source in (("G", config.source), ("F", config.target)):
         tests = read_pictures(list_pictures(test_folder(source))[:PARITY_PICTURES])
-        checked.append((model, check_parity(model, generator, tests)))
+        exported.append(export_checked(generators[name], tests))
 
+    training = _training(config, run, step, about)
     sheet = card_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
-    bundles = []
-    for (direction, inverse, source, target, _), (model, parity) in zip(mappings, checked, strict=True):
-        number = next_version(models / direction)
-        manifest = Manifest(
-            direction=direction,
-            source=source.resolve().name,
-            target=target.resolve().name,
-            inverse=inverse,
-            licence=licence,
-            versions=(
-                Version(
-                    version=number,
-                    architecture=f"{config.generator}_{config.n_blocks}blocks, ngf {config.ngf}, {config.upsampling} upsampling",
-                    trained_size=config.crop_size,
-                    multiple=MULTIPLE,
-                    smallest_side=SMALLEST_SIDE,
-                    files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(model)),),
-                    training=_training(config, run, step, about),
-                    evaluation=_evaluation(run, direction, step) | {"parity": parity},
-                ),
-            ),
+    x, y = config.source_domain, config.target_domain
+    return [
+        write_bundle(
+            models, source, target, generator, licence=licence, trained_size=config.crop_size, training=training,
+            evaluation=_evaluation(run, f"{source}2{target}", step), sheet=sheet,
         )
-        beside = {CARD: model_card(manifest, has_samples=sheet is not None).encode()}
-        if sheet is not None:
-            beside[SAMPLES] = sheet
-        bundles.append(write_version(models / direction, manifest, model, beside))
-    return bundles
+        for (source, target), generator in zip(((x, y), (y, x)), exported, strict=True)
+    ]  # fmt: skip
+
+
+def write_bundle(
+    models: Path, source: str, target: str, exported: Exported, *, licence: str, trained_size: int, training: dict,
+    evaluation: dict, sheet: bytes | None = None,
+) -> Bundle:  # fmt: skip
+    """One more version of the bundle that leads from domain `source` to `target`, with its card, which shows the `sheet`."""
+    direction, generator = f"{source}2{target}", exported.generator
+    number = next_version(models / direction)
+    version = Version(
+        version=number,
+        architecture=generator.architecture,
+        trained_size=trained_size,
+        multiple=generator.multiple,
+        smallest_side=generator.smallest_side,
+        files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(exported.onnx)),),
+        training=training,
+        evaluation=evaluation | {"parity": exported.parity},
+    )
+    manifest = Manifest(
+        direction=direction, source=source, target=target, inverse=f"{target}2{source}", licence=licence, versions=(version,)
+    )
+    beside = {CARD: model_card(manifest, has_samples=sheet is not None).encode()}
+    if sheet is not None:
+        beside[SAMPLES] = sheet
+    return write_version(models / direction, manifest, exported.onnx, beside)
 
 
 def _training(config: TrainingConfig, run: Path, step: int, about: str | None) -> dict:
-    """What the manifest tells of a run; folders are named by their domains only."""
-    fields = config.model_dump(mode="json") | {"source": config.source_domain, "target": config.target_domain}
+    """What the manifest tells of a run; folders are named, but not where they are."""
+    domains = {config.source_domain: config.source, config.target_domain: config.target}
+    fields = config.model_dump(mode="json") | dict(zip(("source", "target"), domains, strict=True))
+    fields |= {name: path.resolve().name for name in ("teacher", "start") if (path := getattr(config, name))}
     losses = read_losses(run)
     last = mean_losses([line for line in losses if line["step"] > step - 1000]) if losses else {}
     first = mean_losses([line for line in losses if line["step"] <= 1000]) if losses else {}
     return {
         "steps": step,
         "about": about,
-        "pictures": {d.resolve().name: len(list_pictures(d / "train")) for d in (config.source, config.target)},
+        "pictures": {name: len(list_pictures(train_folder(folder))) for name, folder in domains.items()},
         "losses_first_1000_steps": {name: round(value, 4) for name, value in first.items()},
         "losses_last_1000_steps": {name: round(value, 4) for name, value in last.items()},
         "config": fields,

@@ -116,6 +116,13 @@ def test_crops_have_the_asked_size_and_range_whatever_the_pictures(domains: tupl
     assert batch.max() <= 1
 
 
+def test_a_crop_of_a_picture_that_needs_no_scaling_is_a_cut_of_it(domains: tuple[Path, Path]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    (crop,) = to_pixels(Domain([picture], tiny_config(domains, load_size=40), stream=0).batch(0))
+    cuts = np.lib.stride_tricks.sliding_window_view(picture, (32, 32), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    assert any((cut == crop).all() or (cut[:, ::-1] == crop).all() for cut in cuts.reshape(-1, 32, 32, 3))
+
+
 def test_bytes_survive_the_way_through_floats() -> None:
     pixels = np.arange(256 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 16, 16, 3)
     assert (to_pixels(to_tensor(pixels)) == pixels).all()

@@ -136,7 +136,7 @@ def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Pa
         bundle = load_bundle(models / direction)
         assert bundle.manifest.inverse == inverse
         assert bundle.version.training["steps"] == 6
-        assert {"swd", "swd_floor", "swd_base", "cycle_psnr", "parity"} == bundle.version.evaluation.keys()
+        assert {"swd", "swd_floor", "swd_base", "cycle_psnr", "cycle_ssim", "parity"} == bundle.version.evaluation.keys()
         card = (models / direction / "README.md").read_text()
         assert all(told in card for told in ("![samples](samples.jpg)", "Crops.", "Licence: CC0"))
         assert str(ROOT.parent) not in (models / direction / "model.json").read_text()

@@ -1,0 +1,1 @@
+"""What is fast, side by side: each benchmark compares in one run on one machine, and prints ratios."""
