@@ -44,6 +44,8 @@ def _trained(version: Version) -> list[str]:
             {
                 "version": version.version,
                 "architecture": version.architecture,
+                "weights begun from": config.get("start"),
+                "taught by": config.get("teacher"),
                 "steps": f"{training['steps']:,} at batch size {config['batch_size']}",
                 "crops": f"{config['crop_size']} pixels, from pictures scaled to between {config['load_size'][0]} "
                 f"and {config['load_size'][1]} pixels on the shorter side",
@@ -119,4 +121,4 @@ def _worth(evaluation: dict[str, Any]) -> str:
 
 
 def _table(rows: dict[str, Any]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items() if value is not None)])

@@ -57,7 +57,7 @@ class ByteGenerator(nn.Module):
 
 
 def to_onnx(generator: Generator) -> bytes:
-    """The generator's ONNX file: batch, height and width dynamic, weights stored as fp16, computed in fp32."""
+    """The generator's ONNX file: batch, height and width dynamic."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
     multiple = generator.multiple
     example = torch.zeros((2, 2 * multiple, 3 * multiple, 3), dtype=torch.uint8)
@@ -77,23 +77,27 @@ def to_onnx(generator: Generator) -> bytes:
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
-    _store_weights_as_fp16(model.graph)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
 
-def _store_weights_as_fp16(graph: onnx.GraphProto) -> None:
-    """Halve each convolution's weights, with a Cast back that ONNX Runtime folds when it loads the file."""
-    casts = []
+def halve_weights(model: bytes) -> bytes:
+    """The ONNX file with the convolutions' weights stored as fp16 and still computed in fp32: ONNX Runtime folds the Casts
+    when it loads the file."""
+    halved = onnx.load_from_string(model)
+    graph, casts = halved.graph, []
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
             name = tensor.name
-            halves = numpy_helper.to_array(tensor).astype(np.float16)
+            with np.errstate(over="ignore"):  # what is too large is infinite, which no check of parity passes
+                halves = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.fp16"))
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+    onnx.checker.check_model(halved, full_check=True)
+    return halved.SerializeToString()
 
 
 def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> dict[str, float]:
@@ -121,9 +125,14 @@ def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> 
 
 
 def export_checked(generator: Generator, pictures: list[Pixels]) -> Exported:
-    """The generator as ONNX, checked on the first `pictures`. Raises ExportError."""
-    model = to_onnx(generator)
-    return Exported(generator, model, check_parity(model, generator, pictures[:PARITY_PICTURES]))
+    """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones.
+    Raises ExportError."""
+    whole = to_onnx(generator)
+    halved = halve_weights(whole)
+    try:
+        return Exported(generator, halved, check_parity(halved, generator, pictures))
+    except ExportError:
+        return Exported(generator, whole, check_parity(whole, generator, pictures))
 
 
 def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
@@ -135,7 +144,7 @@ def export_run(run: Path, models: Path, pictures: Path | None = None, about: str
     config, generators, step = load_generators(run)
     exported = []
     for name, source in (("G", config.source), ("F", config.target)):
-        tests = read_pictures(list_pictures(test_folder(source))[:PARITY_PICTURES])
+        tests = read_pictures(list_pictures(test_folder(source))[:PARITY_PICTURES], config.load_size[1])
         exported.append(export_checked(generators[name], tests))
 
     training = _training(config, run, step, about)

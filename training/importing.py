@@ -19,7 +19,7 @@ from torch import Tensor
 from models.bundle import Bundle, sha256_of
 from training.config import ConfigError
 from training.data import Pixels, list_pictures, read_pictures
-from training.export import NO_LICENCE, export_checked, write_bundle
+from training.export import NO_LICENCE, PARITY_PICTURES, export_checked, write_bundle
 from training.generators import Generator, ResnetGenerator, UnetGenerator, Widths
 
 TAKEN = (
@@ -57,7 +57,8 @@ def import_generator(
         raise ImportRefused(f"{file} cannot be read: {error.strerror}") from error
     except ImportRefused as refused:
         raise ImportRefused(f"{file}: {refused}. {TAKEN}") from None
-    exported = export_checked(generator, read_pictures(list_pictures(pictures)) if pictures else _generated_pictures())
+    tests = read_pictures(list_pictures(pictures)[:PARITY_PICTURES], size) if pictures else _generated_pictures()
+    exported = export_checked(generator, tests)
     training = {"imported": {"file": file.name, "sha256": sha256_of(content)}, "about": about}
     return write_bundle(models, source, target, exported, licence=licence, trained_size=size, training=training, evaluation={})
 

@@ -1,0 +1,261 @@
+"""Generators as others publish them, built by hand here: imported, they are bundles that translate alike."""
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.bundle import load_bundle, sha256_of
+from tests.conftest import PICTURES, ROOT
+from tests.training.conftest import command
+from training import __main__
+from training.config import ConfigError
+from training.importing import ImportRefused, import_generator
+
+State = dict[str, Tensor]
+
+
+class Published(nn.Module):
+    """A network under the name `model`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class Skip(Published):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.model(x)], 1)
+
+
+class Residual(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.conv_block = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class Separable(nn.Module):
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        depthwise, pointwise = nn.Conv2d(channels, channels, 3, groups=channels), nn.Conv2d(channels, out, 1)
+        self.conv = nn.Sequential(depthwise, nn.InstanceNorm2d(channels), pointwise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+def resnet(
+    blocks: tuple[int, ...] = (16,), down: tuple[int, int, int] = (4, 8, 16), up: tuple[int, int] = (8, 4), *,
+    dropout: bool = False, separable: bool = False, nearest: bool = False, affine: bool = False, colours: int = 3,
+) -> Published:  # fmt: skip
+    def norm(channels: int) -> list[nn.Module]:
+        return [nn.InstanceNorm2d(channels, affine=affine), nn.ReLU(True)]
+
+    def block(inside: int) -> nn.Module:
+        first, second = (
+            (Separable(down[2], inside), Separable(inside, down[2]))
+            if separable
+            else (nn.Conv2d(down[2], inside, 3), nn.Conv2d(inside, down[2], 3))
+        )
+        shift = [nn.Dropout(0.5)] if dropout else []
+        return Residual(nn.ReflectionPad2d(1), first, *norm(inside), *shift, nn.ReflectionPad2d(1), second, norm(down[2])[0])
+
+    def upsampling(channels: int, out: int) -> list[nn.Module]:
+        if nearest:
+            return [nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(channels, out, 3)]
+        return [nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1)]
+
+    return Published(
+        nn.Sequential(
+            *(nn.ReflectionPad2d(3), nn.Conv2d(colours, down[0], 7), *norm(down[0])),
+            *(nn.Conv2d(down[0], down[1], 3, stride=2, padding=1), *norm(down[1])),
+            *(nn.Conv2d(down[1], down[2], 3, stride=2, padding=1), *norm(down[2])),
+            *map(block, blocks),
+            *(*upsampling(down[2], up[0]), *norm(up[0])),
+            *(*upsampling(up[0], up[1]), *norm(up[1])),
+            *(nn.ReflectionPad2d(3), nn.Conv2d(up[1], colours, 7), nn.Tanh()),
+        )
+    )
+
+
+def unet(downs: int, ngf: int = 4) -> Published:
+    def down(channels: int, out: int) -> nn.Module:
+        return nn.Conv2d(channels, out, 4, stride=2, padding=1)
+
+    def up(channels: int, out: int) -> nn.Module:
+        return nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1)
+
+    leaky, relu, norm = nn.LeakyReLU(0.2, True), nn.ReLU(True), nn.InstanceNorm2d
+    deep, *outwards = [ngf, 2 * ngf, 4 * ngf, *[8 * ngf] * (downs - 3)][::-1]
+    inside: nn.Module = Skip(nn.Sequential(leaky, down(outwards[0], deep), relu, up(deep, outwards[0]), norm(outwards[0])))
+    for inner, outer in pairwise(outwards):
+        between = nn.Sequential(leaky, down(outer, inner), norm(inner), inside, relu, up(2 * inner, outer), norm(outer), nn.Dropout(0.5))
+        inside = Skip(between)
+    return Published(Published(nn.Sequential(down(3, ngf), inside, relu, up(2 * ngf, 3), nn.Tanh())))
+
+
+def patchgan() -> Published:
+    def convolution(channels: int, out: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, out, 4, stride, 1), nn.InstanceNorm2d(out), nn.LeakyReLU(0.2)]
+
+    first, last = convolution(3, 4, 2), convolution(32, 1, 1)
+    layers = [*convolution(4, 8, 2), *convolution(8, 16, 2), *convolution(16, 32, 1)]
+    return Published(nn.Sequential(first[0], first[2], *layers, last[0]))
+
+
+def with_running_stats(state: State) -> State:
+    """As old files have them."""
+    means = {name.replace("bias", "running_mean"): tensor for name, tensor in state.items() if name.endswith("bias")}
+    return state | means | {"model.2.running_var": torch.ones(4), "model.2.num_batches_tracked": torch.tensor(7)}
+
+
+def with_prefix(state: State) -> State:
+    """As DataParallel names them."""
+    return {f"module.{name}": tensor for name, tensor in state.items()}
+
+
+def assert_translates_alike(models: Path, direction: str, network: nn.Module, sizes: tuple[tuple[int, int], ...]) -> None:
+    session = onnxruntime.InferenceSession(load_bundle(models / direction).onnx, providers=["CPUExecutionProvider"])
+    for count, (height, width) in enumerate(sizes, 1):
+        pictures = np.random.default_rng(count).integers(0, 256, (count, height, width, 3), np.uint8)
+        (got,) = session.run(None, {"pictures": pictures})
+        with torch.no_grad():
+            expected = network.eval()(torch.tensor(pictures).permute(0, 3, 1, 2) / 127.5 - 1).permute(0, 2, 3, 1).numpy() * 127.5 + 127.5
+        assert got.shape == expected.shape
+        assert expected.std() > 5
+        assert np.abs(got - expected).mean() < 0.5
+
+
+def test_the_papers_generator_is_imported_by_command_with_its_card(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    file, models, network = tmp_path / "latest_net_G.pth", tmp_path / "models", resnet((16,) * 9)
+    torch.save(network.state_dict(), file)
+    arguments = ("--generator", file, "--direction", "horse2zebra", "--models", models, "--pictures", PICTURES, "--size", 64)
+    subprocess.run(command("import", *arguments, "--about", "Horses.", "--licence", "CC0"), cwd=ROOT, check=True, capture_output=True)
+
+    assert_translates_alike(models, "horse2zebra", network, ((64, 96), (8, 8), (40, 52)))
+    bundle = load_bundle(models / "horse2zebra")
+    assert (bundle.manifest.source, bundle.manifest.target, bundle.manifest.inverse) == ("horse", "zebra", "zebra2horse")
+    assert bundle.version.architecture.startswith("resnet_9blocks")
+    assert bundle.version.trained_size == 64
+    assert bundle.version.training == {"imported": {"file": file.name, "sha256": sha256_of(file.read_bytes())}, "about": "Horses."}
+    card = (models / "horse2zebra" / "README.md").read_text()
+    assert all(told in card for told in ("`latest_net_G.pth`", "resnet_9blocks", "64 pixels", "Horses.", "Licence: CC0"))
+    assert str(tmp_path) not in card + json.dumps(bundle.version.training)
+
+
+@pytest.mark.parametrize(
+    ("network", "kept", "architecture", "sizes"),
+    [
+        (lambda: resnet((16,) * 6, dropout=True), with_running_stats, "resnet_6blocks", ((64, 96), (36, 8))),
+        (lambda: resnet(nearest=True), with_prefix, "resnet_1blocks", ((64, 96), (36, 8))),
+        (
+            lambda: resnet((12, 20), (6, 10, 16), (9, 5), dropout=True, separable=True),
+            lambda state: {"netG": state, "epoch": 200},
+            "mobile_resnet_2blocks",
+            ((64, 96), (36, 8)),
+        ),
+        (lambda: unet(7), dict, "unet_128", ((128, 256), (256, 128))),
+        (lambda: unet(8), lambda state: {name: tensor.half() for name, tensor in state.items()}, "unet_256", ((256, 512), (256, 256))),
+    ],
+    ids=["6 blocks, dropout, running statistics", "nearest, DataParallel", "separable, uneven", "unet_128", "unet_256, fp16"],
+)
+def test_published_layouts_translate_as_they_did(
+    tmp_path: Path, network: Callable[[], Published], kept: Callable[[State], object], architecture: str, sizes: tuple[tuple[int, int], ...]
+) -> None:
+    torch.manual_seed(0)
+    published = network()
+    torch.save(kept(published.state_dict()), tmp_path / "net.pth")
+    bundle = import_generator(tmp_path / "net.pth", "a2b", tmp_path / "models")
+    assert bundle.version.architecture.startswith(architecture)
+    assert_translates_alike(tmp_path / "models", "a2b", published, sizes)
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        (patchgan().state_dict(), r"model\.1\.weight \(64, 3, 7, 7\) is missing.*model\.0\.weight \(4, 3, 4, 4\) is one too many"),
+        (resnet().state_dict() | {"model.7.filt": torch.ones(8, 1, 3, 3)}, r"model\.7\.filt is of an antialiasing layer"),
+        (resnet(affine=True).state_dict(), r"model\.2\.weight \(4,\) is of a batch norm or an affine"),
+        (resnet(colours=1).state_dict(), r"model\.1\.weight \(4, 1, 7, 7\) should be \(4, 3, 7, 7\)"),
+        (unet(3).state_dict() | {"model.model.9.weight": torch.ones(1, 1)}, r"model\.model\.9\.weight \(1, 1\) is one too many"),
+        (resnet().state_dict() | {"model.1.bias": torch.full((4,), torch.nan)}, r"model\.1\.bias holds other than finite"),
+        ({"netG_A": resnet().state_dict(), "netG_B": resnet().state_dict()}, "it holds netG_A, netG_B"),
+        ({"netG": resnet().state_dict(), "G": resnet().state_dict()}, "it holds netG, G"),
+        ([1, 2], "it holds a list"),
+        (resnet(), "save the state_dict"),
+    ],
+    ids=["critic", "CUT", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "list", "module"],
+)
+def test_another_network_is_refused_and_what_does_not_fit_is_named(tmp_path: Path, saved: object, told: str) -> None:
+    file = tmp_path / "net.pth"
+    torch.save(saved, file)
+    with pytest.raises(ImportRefused, match=rf"net\.pth: .*{told}.*import takes the weights of ResNets and UNets"):
+        import_generator(file, "horse2zebra", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+class Code:
+    def __init__(self, leaves: Path) -> None:
+        self.leaves = leaves
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.leaves,))
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    file, left = tmp_path / "net.pth", tmp_path / "left"
+    for save, told in (
+        (torch.save, r"it holds \S+ beside tensors, and none of it was run"),
+        (lambda state, path: path.write_bytes(pickle.dumps(state, 2)), "net.pth"),
+    ):
+        save(resnet().state_dict() | {"model.1.weight": Code(left)}, file)
+        with pytest.raises(ImportRefused, match=told):
+            import_generator(file, "horse2zebra", tmp_path)
+    assert not left.exists()
+
+
+def test_a_file_that_is_no_file_of_weights_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    torch.save(resnet().state_dict(), tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:5000])
+    (tmp_path / "text.pth").write_text("horses and zebras\n")
+    (tmp_path / "empty.pth").touch()
+    for name, told in (("cut", "cut off"), ("text", "no file of weights"), ("empty", "no file of weights"), ("none", "No such file")):
+        file = tmp_path / f"{name}.pth"
+        monkeypatch.setattr(sys, "argv", ["training", "import", "--generator", str(file), "--direction", "horse2zebra"])
+        with pytest.raises(SystemExit, match=rf"^error: \S+{name}\.pth.*{told}[^\n]*$"):
+            __main__.main()
+
+
+@pytest.mark.parametrize("direction", ["horse", "2zebra", "horse2horse", "horse2zebra2horse", "../a2b"])
+def test_a_direction_that_is_none_is_refused(tmp_path: Path, direction: str) -> None:
+    with pytest.raises(ConfigError, match="like horse2zebra"):
+        import_generator(tmp_path / "net.pth", direction, tmp_path)
+
+
+def test_weights_too_large_for_halves_are_kept_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, sizes = resnet((), (16, 32, 64), (32, 16)), []
+    for scale in (1, 1e6):  # which the instance norm after the convolution takes out again
+        network.model[1].weight.data *= scale
+        torch.save(network.state_dict(), tmp_path / "net.pth")
+        sizes.append(import_generator(tmp_path / "net.pth", "a2b", tmp_path / "models").onnx.stat().st_size)
+        assert_translates_alike(tmp_path / "models", "a2b", network, ((64, 96),))
+    assert sizes[1] > 1.5 * sizes[0]
