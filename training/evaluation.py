@@ -20,7 +20,7 @@ LARGEST_SHORTER_SIDE = 512
 
 
 def evaluate_run(run: Path, count: int, inception: Path | None = None) -> dict:
-    """The figures of both directions over at most `count` pictures of each folder, also left in evaluation.json.
+    """The figures of both directions over at most `count` pictures of each folder, evenly spread, also left in evaluation.json.
 
     Pictures whose shorter side is above 512 pixels are shrunk to that. FID and KID are among the figures where
     `inception` names the network's TorchScript file. Raises ConfigError.
@@ -45,7 +45,10 @@ def evaluate_run(run: Path, count: int, inception: Path | None = None) -> dict:
 
 
 def _read(folder: Path, count: int) -> list[Pixels]:
-    return read_pictures(list_pictures(folder)[:count], LARGEST_SHORTER_SIDE)
+    """At most `count`, evenly spread over the folder, where neighbours are often alike."""
+    paths = list_pictures(folder)
+    spread = [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else paths
+    return read_pictures(spread, LARGEST_SHORTER_SIDE)
 
 
 def translator(generator: nn.Module) -> Translate:

@@ -192,12 +192,20 @@ def test_a_card_of_older_figures_has_only_their_rows() -> None:
     assert not any(absent in card for absent in ("SSIM", "FID", "KID"))
 
 
+def test_a_few_are_judged_that_stand_for_the_whole_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+    monkeypatch.setattr(evaluation, "judge", lambda there, back, *pictures: judged.extend(pictures) or {})
+    _untrained(tmp_path, day=[(32, 32)] * 9, dusk=[(32, 32)] * 2)
+    evaluation.evaluate_run(tmp_path, 3)
+    assert [[int(pixels[0, 0, 0]) for pixels in pictures] for pictures in judged[:2]] == [[0, 75, 150], [0, 25]]
+
+
 def _untrained(run: Path, **sizes: list[tuple[int, int]]) -> None:
     """A run of no steps, with pictures of these sizes in a folder a domain."""
     for domain, pictures in sizes.items():
         (run / domain).mkdir()
         for i, size in enumerate(pictures):
-            Image.new("RGB", size, (80 * i, 0, 0)).save(run / domain / f"{i}.png")
+            Image.new("RGB", size, (25 * i, 0, 0)).save(run / domain / f"{i}.png")
     Trainer(tiny_config((run / "day", run / "dusk")), run).save()
 
 
