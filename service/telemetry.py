@@ -61,7 +61,7 @@ def configure_logging(log_format: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    structlog.configure(processors=[*shared, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(processors=[*shared, *last], logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
@@ -92,18 +92,18 @@ class Observer:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self.app(scope, receive, send_with_id)
-            except Exception:
-                status = 500
-                raise
-            finally:
-                seconds = time.monotonic() - begun
-                path = getattr(scope.get("route"), "path", "other")
-                METRICS.requests.labels(path, status).inc()
-                METRICS.request_seconds.labels(path).observe(seconds)
-                log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # each request is a task with a context of its own
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            seconds = time.monotonic() - begun
+            path = getattr(scope.get("route"), "path", "other")
+            METRICS.requests.labels(path, status).inc()
+            METRICS.request_seconds.labels(path).observe(seconds)
+            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
 
 
 def server_timing(seconds: dict[str, float]) -> str:

@@ -57,7 +57,8 @@ def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
         image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
         image.load()  # which turns a TIFF by itself
         turn = _turn(image)
-        shrunk = _to_8_bits(image).resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        whole = _to_8_bits(image)
+        shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
         upright = shrunk if turn is None else shrunk.transpose(turn)
         original_size = (height, width) if turn in _ON_ITS_SIDE else (width, height)
         return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
@@ -119,4 +120,4 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 return converted
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass  # a profile that does not fit its picture: viewers ignore it too
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,4 +1,4 @@
-"""What handlers ask for."""
+"""What handlers ask of a request."""
 
 import hmac
 

@@ -1,16 +1,15 @@
 """GET /directions: what this service can do."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from service.engine.catalog import Generator
-from service.pipeline import Pipeline
 from service.problems import PROBLEM_RESPONSES
 from service.routes.dependencies import check_key, get_pipeline
 
-router = APIRouter(tags=["directions"], dependencies=[Depends(check_key)])
+router = APIRouter(tags=["directions"])
 
 
 class Direction(BaseModel):
@@ -28,9 +27,10 @@ class Direction(BaseModel):
 
 
 @router.get("/directions", operation_id="directions", responses={401: PROBLEM_RESPONSES[401]})
-async def directions(pipeline: Annotated[Pipeline, Depends(get_pipeline)]) -> list[Direction]:
+async def directions(request: Request) -> list[Direction]:
     """Every loaded direction."""
-    catalog = pipeline.engine.catalog
+    check_key(request)
+    catalog = get_pipeline(request).engine.catalog
     return [_describe(catalog.generators[name]) for name in catalog.directions]
 
 

@@ -1,9 +1,11 @@
 """What a request asks for: its parameters, checked, and the format that is to go back."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from service.pictures.encode import SUFFIXES
 from service.pipeline import Order
@@ -24,6 +26,23 @@ class Parameters(BaseModel):
     output: Literal["size", "input"] = Field("size", description="`size`: as translated; `input`: enlarged to the upload's own size.")
     strength: float = Field(1.0, ge=0, le=1, description="How much of the translation against the original.")
     keep_colors: bool = Field(False, description="The translation's lightness with the original's colours.")
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Raises RequestValidationError."""
+        try:
+            return cls.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            raise RequestValidationError([{**wrong, "loc": ("query", *wrong["loc"])} for wrong in error.errors()]) from None
+
+    @classmethod
+    def openapi(cls) -> list[dict[str, Any]]:
+        """As the OpenAPI page describes parameters."""
+        schema = cls.model_json_schema()
+        return [
+            {"name": name, "in": "query", "required": name in schema["required"], "description": field.pop("description"), "schema": field}
+            for name, field in schema["properties"].items()
+        ]
 
     def order(self, settings: Settings, accept: str) -> Order:
         return Order(

@@ -6,10 +6,10 @@ import zipfile
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.engine.queue import EngineError
@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 BINARY = {"type": "string", "format": "binary"}
 PICTURE = {f"image/{name}": {"schema": BINARY} for name in SUFFIXES}
-BODY = {
+ASKED = {
+    "parameters": Parameters.openapi(),
     "requestBody": {
         "required": True,
         "description": "One picture or several, each a file part of any name; or the bytes of one picture.",
@@ -34,7 +35,7 @@ BODY = {
             "multipart/form-data": {"schema": {"type": "object", "required": ["image"], "properties": {"image": BINARY}}},
             "image/*": {"schema": BINARY},
         },
-    }
+    },
 }
 
 
@@ -48,29 +49,32 @@ class Job:
     deadline: float
 
 
-async def accept(request: Request, parameters: Annotated[Parameters, Query()], pipeline: Annotated[Pipeline, Depends(get_pipeline)]) -> Job:
+async def accept(request: Request) -> Job:
     """What can be refused without the body is refused before it is read."""
+    check_key(request)
+    pipeline, parameters = get_pipeline(request), Parameters.of(request)
     pipeline.engine.check_direction(parameters.direction)
     order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
     uploads = await read_uploads(request, pipeline.settings)
     return Job(pipeline, order, uploads, pipeline.deadline())
 
 
-router = APIRouter(tags=["pictures"], dependencies=[Depends(check_key)])
+router = APIRouter(tags=["pictures"])
 
 
 @router.post(
     "/translate",
     operation_id="translate",
     response_class=Response,
-    openapi_extra=BODY,
+    openapi_extra=ASKED,
     responses={
         200: {"description": "The translation; of several pictures a ZIP.", "content": PICTURE | {"application/zip": {"schema": BINARY}}},
         **PROBLEM_RESPONSES,
     },
 )
-async def translate(request: Request, job: Annotated[Job, Depends(accept)]) -> Response:
+async def translate(request: Request) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
+    job = await accept(request)
     direction = job.order.direction
     translations = [job.pipeline.translate(upload.content, job.order, job.deadline) for upload in job.uploads]
     if len(job.uploads) == 1:
@@ -84,11 +88,12 @@ async def translate(request: Request, job: Annotated[Job, Depends(accept)]) -> R
     "/cycle",
     operation_id="cycle",
     response_class=Response,
-    openapi_extra=BODY,
+    openapi_extra=ASKED,
     responses={200: {"description": "The picture there and back.", "content": PICTURE}, **PROBLEM_RESPONSES},
 )
-async def cycle(request: Request, job: Annotated[Job, Depends(accept)]) -> Response:
+async def cycle(request: Request) -> Response:
     """A picture there and back, F(G(x)); `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
+    job = await accept(request)
     if len(job.uploads) > 1:
         raise single_picture()
     answer = await _while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
@@ -101,11 +106,13 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T] | asyn
     """The result of `work`, which is cancelled once the client hangs up. Raises ClientDisconnect."""
     working = asyncio.ensure_future(work)
     hang_up = asyncio.ensure_future(_disconnected(request))
+    hang_up.add_done_callback(lambda _: working.cancel())
     try:
-        await asyncio.wait({working, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+        return await working
+    except asyncio.CancelledError:
+        if hang_up.done() and not hang_up.cancelled():
+            raise ClientDisconnect from None
+        raise
     finally:
         hang_up.cancel()
         working.cancel()
