@@ -23,6 +23,11 @@ class Objective:
     """Weight of `gradient_penalty` in the critic's loss."""
 
 
+def _original_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """−E[log D(y)] − E[log(1 − D(G(x)))], D = sigmoid(logits)."""
+    return -functional.logsigmoid(real).mean() - functional.logsigmoid(-fake).mean()
+
+
 OBJECTIVES = {
     # least squares, as the paper trains (section 4; Mao et al., ICCV 2017): E[(D(G(x)) − 1)²]; ½ E[(D(y) − 1)²] + ½ E[D(G(x))²]
     "lsgan": Objective(
@@ -33,12 +38,12 @@ OBJECTIVES = {
     # E[log D(y)] + E[log(1 − D(G(x)))], the generator descends E[log(1 − D(G(x)))]
     "minimax": Objective(
         generator=lambda fake: functional.logsigmoid(-fake).mean(),
-        critic=lambda real, fake: -functional.logsigmoid(real).mean() - functional.logsigmoid(-fake).mean(),
+        critic=_original_critic,
     ),
     # the same critic; the generator ascends E[log D(G(x))] instead (their section 3)
     "nonsaturating": Objective(
         generator=lambda fake: -functional.logsigmoid(fake).mean(),
-        critic=lambda real, fake: -functional.logsigmoid(real).mean() - functional.logsigmoid(-fake).mean(),
+        critic=_original_critic,
     ),
     # Lim and Ye, "Geometric GAN", 2017: −E[D(G(x))]; E[max(0, 1 − D(y))] + E[max(0, 1 + D(G(x)))]
     "hinge": Objective(

@@ -6,17 +6,16 @@ Li et al., "GAN Compression: Efficient Architectures for Interactive Conditional
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
 
-from models import padding
 from models.bundle import MANIFEST, Bundle, load_bundle
 from training.checkpoints import CHECKPOINT, load_generators
 from training.config import ConfigError, TrainingConfig
 from training.cyclegan import Lesson
 from training.data import to_pixels, to_tensor
+from training.sampling import bundle_translator
 
 Translate = Callable[[Tensor], Tensor]
 """(n, 3, h, w) floats in [-1, 1] to the same, with no gradient."""
@@ -53,13 +52,5 @@ def _translations(teacher: Path, device: torch.device) -> dict[str, Translate]:
 
 
 def _of_bundle(bundle: Bundle) -> Translate:
-    session = onnxruntime.InferenceSession(bundle.onnx, providers=onnxruntime.get_available_providers())
-    version = bundle.version
-
-    def translate(pictures: Tensor) -> Tensor:
-        height, width = pictures.shape[-2:]
-        padded = np.stack([padding.pad(pixels, version.multiple, version.smallest_side) for pixels in to_pixels(pictures)])
-        (translations,) = session.run(None, {"pictures": padded})
-        return to_tensor(np.asarray(translations)[:, :height, :width]).to(pictures.device)
-
-    return translate
+    translate = bundle_translator(bundle, onnxruntime.get_available_providers())
+    return lambda pictures: to_tensor(translate(to_pixels(pictures))).to(pictures.device)
