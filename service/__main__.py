@@ -28,6 +28,7 @@ def main() -> None:
         port=settings.port,
         workers=settings.workers,
         log_config=None,
+        access_log=False,  # Observer writes a better line
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
     )

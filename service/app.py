@@ -1,6 +1,7 @@
 """Wires the rooms."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
         warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
         _handle_signals(engine, settings.drain_seconds)
         yield

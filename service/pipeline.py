@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 from models.padding import Pixels
 from service.engine.engine import Engine
 from service.engine.queue import DeadlinePassed
+from service.engine.threads import Threads
 from service.pictures import finish
 from service.pictures.decode import Picture, decode
 from service.pictures.encode import encode
@@ -55,7 +55,7 @@ class Pipeline:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self._codecs = ThreadPoolExecutor(settings.intra_op_threads, thread_name_prefix="codec")
+        self._codecs = Threads(settings.intra_op_threads, "codec")
 
     def deadline(self) -> float:
         """Of a request whose last byte has just arrived."""
@@ -92,7 +92,7 @@ class Pipeline:
     async def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
         """`function` in a codec, and how long it took there and waiting for it."""
         begun = time.monotonic()
-        result = await asyncio.get_running_loop().run_in_executor(self._codecs, function)
+        result = await self._codecs.run(function)
         return result, time.monotonic() - begun
 
 

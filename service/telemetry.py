@@ -1,10 +1,10 @@
 """What an operator sees: Prometheus metrics, logs, request ids, Server-Timing."""
 
 import logging
+import random
 import re
 import sys
 import time
-import uuid
 from dataclasses import dataclass, field
 
 import structlog
@@ -41,8 +41,17 @@ class Metrics:
         )
     )
     queue_length: Gauge = field(default_factory=lambda: Gauge("cyclegan_queue_length", "Pictures waiting for a lane"))
+    queue_pixels: Gauge = field(default_factory=lambda: Gauge("cyclegan_queue_pixels", "Pixels waiting for a lane or in one"))
+    busy_seconds: Counter = field(
+        default_factory=lambda: Counter(
+            "cyclegan_lane_busy_seconds", "Session runs, all lanes together: its rate a lane is the utilisation"
+        )
+    )
+    lanes: Gauge = field(default_factory=lambda: Gauge("cyclegan_lanes", "Session runs that may be in flight at once"))
     rejected: Counter = field(
-        default_factory=lambda: Counter("cyclegan_rejected", "Pictures refused at the queue", ["direction", "reason"])
+        default_factory=lambda: Counter(
+            "cyclegan_rejected", "Pictures that were not run: queue_full, deadline, expired, hung_up", ["direction", "reason"]
+        )
     )
     version: Gauge = field(default_factory=lambda: Gauge("cyclegan_bundle_version", "Version that is served", ["direction"]))
 
@@ -67,7 +76,6 @@ def configure_logging(log_format: str) -> None:
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     ))  # fmt: skip
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    logging.getLogger("uvicorn.access").disabled = True  # Observer writes a better line
 
 
 class Observer:
@@ -81,7 +89,7 @@ class Observer:
             await self.app(scope, receive, send)
             return
         sent_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent_id if SANE_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        request_id = sent_id if SANE_ID.fullmatch(sent_id) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         begun, status = time.monotonic(), 499  # the client hung up, unless an answer begins
 

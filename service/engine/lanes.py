@@ -1,8 +1,8 @@
 """Batches to pixels: each lane is one session run in flight, in a thread of its own."""
 
 import asyncio
+import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import structlog
@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from service.engine.catalog import Catalog
 from service.engine.queue import InferenceFailed, Queue, Request
+from service.engine.threads import Threads
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
+
+OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|out of memory|failed to allocate", re.IGNORECASE)
+"""How ONNX Runtime, CUDA and numpy say so."""
 
 
 class Lanes:
@@ -21,10 +25,11 @@ class Lanes:
     def __init__(self, queue: Queue, catalog: Catalog) -> None:
         self._queue = queue
         self._catalog = catalog
-        self._threads = ThreadPoolExecutor(queue.lanes, thread_name_prefix="lane")
+        self._threads = Threads(queue.lanes, "lane")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        METRICS.lanes.set(self._queue.lanes)
         self._tasks = [asyncio.create_task(self._run_lane(), name=f"lane-{i}") for i in range(self._queue.lanes)]
 
     @property
@@ -37,7 +42,7 @@ class Lanes:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown()
+        self._threads.stop()
 
     async def _run_lane(self) -> None:
         while True:
@@ -53,7 +58,7 @@ class Lanes:
                 self._queue.finish(batch)
 
     async def _serve(self, batch: list[Request]) -> None:
-        """Answer each request; a batch that fails is run again one by one, so that an error touches only its own."""
+        """Answer each request; a batch that fails is run again by halves, so that an error touches only its own."""
         try:
             translations = await self._run(batch)
         except Exception as error:
@@ -61,9 +66,12 @@ class Lanes:
             if len(batch) == 1:
                 _fail(batch[0], error)
                 return
-            for request in batch:
-                if not request.answer.done():
-                    await self._serve([request])
+            if OUT_OF_MEMORY.search(repr(error)):
+                self._queue.max_batch_pixels = min(self._queue.max_batch_pixels, sum(request.cost for request in batch)) // 2
+                log.warning("out of memory: smaller batches from now on", max_batch_pixels=self._queue.max_batch_pixels)
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                if wanted := [request for request in half if not request.answer.done()]:
+                    await self._serve(wanted)
             return
         for request, translation in zip(batch, translations, strict=True):
             request.finished = self._queue.clock()
@@ -74,11 +82,10 @@ class Lanes:
         direction = batch[0].direction
         generator = self._catalog.generators[direction]
         begun = time.monotonic()
-        translations = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: generator.run(np.stack([request.pixels for request in batch]))
-        )
+        translations = await self._threads.run(lambda: generator.run(np.stack([request.pixels for request in batch])))
         seconds = time.monotonic() - begun
         self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
+        METRICS.busy_seconds.inc(seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
         METRICS.batch_requests.labels(direction).observe(len(batch))
         METRICS.batch_pixels.labels(direction).observe(translations.size // 3)

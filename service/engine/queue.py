@@ -107,45 +107,51 @@ class Queue:
         self.clock = clock
         self._groups: dict[tuple, dict[Request, None]] = {}
         """Dictionaries as ordered sets: any request can leave at once."""
-        self._running: set[Request] = set()
+        self._pixels: dict[str, int] = {}
+        """What waits or runs, by direction: the sum of the costs."""
         self._changed = asyncio.Event()
+        METRICS.queue_length.set_function(lambda: self.waiting)
+        METRICS.queue_pixels.set_function(lambda: self.pixels)
 
     @property
     def waiting(self) -> int:
         return sum(map(len, self._groups.values()))
 
     @property
+    def pixels(self) -> int:
+        """The cost of what waits or runs."""
+        return sum(self._pixels.values())
+
+    @property
     def idle(self) -> bool:
-        return not self._groups and not self._running
+        return self.pixels == 0
 
     def submit(self, direction: str, pixels: Pixels, deadline: float) -> Request:
         """A request whose `answer` will be its translation. Raises TooLarge and QueueFull."""
         request = Request(direction, pixels, deadline, self.clock(), asyncio.get_running_loop().create_future())
         self._admit(request)
+        self._pixels[direction] = self._pixels.get(direction, 0) + request.cost
         self._groups.setdefault(request.group, {})[request] = None
-        request.answer.add_done_callback(lambda _: self._forget(request))
-        self._update()
+        request.answer.add_done_callback(lambda _: self._given_up(request))
+        self._changed.set()
         return request
 
     def _admit(self, request: Request) -> None:
         height, width, _ = request.pixels.shape
         if height * width > self.max_pixels:
             raise TooLarge(height * width, self.max_pixels)
-        inside = [*self._running, *(waiting for group in self._groups.values() for waiting in group)]
+        inside = self.pixels
         if not inside:
             return
-        cost, ahead = sum(other.cost for other in inside), sum(map(self._seconds, inside)) / self.lanes
-        excess = cost + request.cost - self.max_pixels
+        ahead = sum(self.rates[direction].seconds(pixels) for direction, pixels in self._pixels.items() if pixels) / self.lanes
+        excess = inside + request.cost - self.max_pixels
         if excess > 0:
             METRICS.rejected.labels(request.direction, "queue_full").inc()
-            raise QueueFull(ahead * min(1, excess / cost))
-        late = ahead + self._seconds(request) - (request.deadline - self.clock())
+            raise QueueFull(ahead * min(1, excess / inside))
+        late = ahead + self.rates[request.direction].seconds(request.cost) - (request.deadline - self.clock())
         if late > 0:
             METRICS.rejected.labels(request.direction, "deadline").inc()
             raise QueueFull(late)
-
-    def _seconds(self, request: Request) -> float:
-        return self.rates[request.direction].seconds(request.cost)
 
     async def take(self) -> list[Request]:
         """The next batch, once there is one: of the group whose oldest request has waited longest, as many as fit."""
@@ -157,37 +163,40 @@ class Queue:
     def _next_batch(self) -> list[Request]:
         now = self.clock()
         for request in [request for group in self._groups.values() for request in group if request.deadline <= now]:
+            self._leave(request, "expired")
             request.answer.set_exception(DeadlinePassed())
-            self._forget(request)
         if not self._groups:
             return []
         group = min(self._groups.values(), key=lambda group: next(iter(group)).arrived)
         fitting = max(1, self.max_batch_pixels // next(iter(group)).cost)
         batch = list(group)[:fitting]
         for request in batch:
-            self._forget(request)
+            self._remove(request)
             request.started = now
-        self._running.update(batch)
-        self._update()
         return batch
 
     def finish(self, batch: list[Request]) -> None:
         """The batch has left its lane."""
-        self._running.difference_update(batch)
-        self._update()
-
-    def _forget(self, request: Request) -> None:
-        """Out of its group: taken, expired, or given up on by its client."""
-        group = self._groups.get(request.group, {})
-        if request in group:
-            del group[request]
-            if not group:
-                del self._groups[request.group]
-            self._update()
-
-    def _update(self) -> None:
-        METRICS.queue_length.set(self.waiting)
+        for request in batch:
+            self._pixels[request.direction] -= request.cost
         self._changed.set()
+
+    def _given_up(self, request: Request) -> None:
+        """Its client has gone, or its deadline came before its turn; what is answered has been taken long ago."""
+        if request in self._groups.get(request.group, ()):
+            self._leave(request, "expired" if request.deadline <= self.clock() else "hung_up")
+
+    def _leave(self, request: Request, reason: str) -> None:
+        """Out of the queue without having run."""
+        METRICS.rejected.labels(request.direction, reason).inc()
+        self._remove(request)
+        self.finish([request])
+
+    def _remove(self, request: Request) -> None:
+        group = self._groups[request.group]
+        del group[request]
+        if not group:
+            del self._groups[request.group]
 
     async def drained(self) -> None:
         """Returns once nothing waits or runs."""
