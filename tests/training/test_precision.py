@@ -82,7 +82,7 @@ def test_sensitive_convolutions_stay_in_fp32_where_int8_would_take_it_too_far(
 
     whole = precision.quantise(precision.equalise(model, pictures[: precision.PROBES]), pictures)
     monkeypatch.setitem(precision.LARGEST_MEAN, "int8", 0.7 * mean(whole))
-    partly = precision._quantise_closely(model, pictures, pictures)
+    partly = precision._quantise_closely(model, pictures)
     assert 0 < operators(partly)["QuantizeLinear"] < operators(whole)["QuantizeLinear"]
     assert mean(partly) < mean(whole)
 
