@@ -3,6 +3,7 @@
     <direction>/model.json           the manifest: what the direction is, and its versions
     <direction>/README.md            the model card
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
+    <direction>/<version>/int8.onnx  the same in another precision, where the manifest lists one; so also fp16.onnx
 
 A folder that does not match its manifest is refused by name.
 """
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 MANIFEST = "model.json"
 CARD = "README.md"
+Precision = Literal["fp32", "fp16", "int8"]
+Device = Literal["any", "cuda", "cpu-vnni"]
 ONNX = "model.onnx"
 
 
@@ -32,10 +35,10 @@ class ModelFile(_Entry):
 
     path: str = Field(pattern=r"^[0-9]+/[A-Za-z0-9_.-]+$")
     """Relative to the bundle's folder: `1/model.onnx`."""
-    precision: Literal["fp32"]
-    """What it computes in; weights are stored as fp16."""
-    device: Literal["any"]
-    """Where it is meant to run."""
+    precision: Precision
+    """What its convolutions compute in; fp32's weights may be stored as fp16."""
+    device: Device
+    """Where it is meant to run: fp32 anywhere, fp16 on CUDA, int8 on CPUs with VNNI."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -55,6 +58,17 @@ class Version(_Entry):
     """Configuration, seed, steps, counts of pictures, losses at the end."""
     evaluation: dict[str, Any]
     """Figures by name; empty where none were made."""
+
+    @field_validator("files")
+    @classmethod
+    def _runs_anywhere(cls, files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
+        if not any((file.precision, file.device) == ("fp32", "any") for file in files):
+            raise ValueError("none of them is fp32 for any device")
+        return files
+
+    def file(self, precision: Precision) -> ModelFile | None:
+        """The file that computes in `precision`, if there is one; of fp32 there always is."""
+        return next((file for file in self.files if file.precision == precision), None)
 
 
 class Manifest(_Entry):
@@ -89,7 +103,10 @@ class Bundle:
 
     @property
     def onnx(self) -> Path:
-        return self.folder / self.version.files[0].path
+        """The file that runs anywhere."""
+        file = self.version.file("fp32")
+        assert file is not None
+        return self.folder / file.path
 
 
 def list_bundles(models: Path) -> list[Path]:
@@ -137,17 +154,15 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_version(folder: Path, manifest: Manifest, onnx: bytes, beside: dict[str, bytes]) -> Bundle:
-    """Add the manifest's one version to the bundle in `folder`, and the files `beside` it by name (the card and its
-    pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
+def write_version(folder: Path, manifest: Manifest, files: dict[str, bytes], beside: dict[str, bytes]) -> Bundle:
+    """Add the manifest's one version to the bundle in `folder`: its `files` by path, and those `beside` them by name (the
+    card and its pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
     (version,) = manifest.versions
-    (file,) = version.files
     earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
     manifest = manifest.model_copy(update={"versions": (*earlier, version)})
 
-    (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
-    (folder / file.path).write_bytes(onnx)
-    for name, content in beside.items():
+    (folder / str(version.version)).mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
+    for name, content in (files | beside).items():
         (folder / name).write_bytes(content)
     unfinished = folder / f"{MANIFEST}.tmp"
     unfinished.write_text(manifest.model_dump_json(indent=2) + "\n")

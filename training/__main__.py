@@ -88,7 +88,9 @@ def import_(
     direction: Annotated[str, typer.Option(help="What it does, like horse2zebra.")],
     models: Annotated[Path, typer.Option(help="Where the bundle goes, in a folder named by the direction.")] = Path("models"),
     size: Annotated[int, typer.Option(min=8, help="Side in pixels of the crops that it was trained on.")] = 256,
-    pictures: Annotated[Path | None, typer.Option(help="Pictures to check it on, in place of generated ones.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Pictures of the source domain to check it on and calibrate INT8, in place of generated ones.")
+    ] = None,
     about: Annotated[str | None, typer.Option(help="For the card: what the training pictures are, and whose.")] = None,
     licence: Annotated[str, typer.Option(help="For the card: what may be done with the weights.")] = NO_LICENCE,
 ) -> None:

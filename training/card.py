@@ -6,9 +6,10 @@ from models.bundle import Manifest, Version
 from training.metrics import DISTANCES, closed
 
 SAMPLES = "samples.jpg"
+INT8_SAMPLES = "int8.jpg"
 
 
-def model_card(manifest: Manifest, has_samples: bool) -> str:
+def model_card(manifest: Manifest, has_samples: bool, has_int8_samples: bool = False) -> str:
     """The card of the manifest's one version, in Markdown."""
     (version,) = manifest.versions
     config = version.training.get("config")
@@ -28,6 +29,7 @@ def model_card(manifest: Manifest, has_samples: bool) -> str:
         *made,
         "## What it is worth",
         _worth(version.evaluation),
+        *_precisions(version, has_int8_samples),
         "## Limits and licence",
         f"It works at the scale that it was trained at: strongest on pictures whose shorter side is {sides} pixels, ever finer above. "
         "It changes colour and texture, not shape, and knows only what was in its training pictures.",
@@ -118,6 +120,16 @@ def _worth(evaluation: dict[str, Any]) -> str:
     if "cycle_ssim" in evaluation:
         rows["cycle SSIM, there and back"] = f"{evaluation['cycle_ssim']:.2f}"
     return f"{_table(rows)}\n\n{checked}"
+
+
+def _precisions(version: Version, has_int8_samples: bool) -> list[str]:
+    told = [
+        f"{name} ({file.path}) differs from fp32 by {parity['mean_difference']:.2f}/255 in the mean."
+        for name, file in (("fp16, for CUDA,", version.file("fp16")), ("INT8, for CPUs with VNNI,", version.file("int8")))
+        if file is not None and (parity := version.evaluation["parity"][file.precision])
+    ]
+    pair = ["From left to right: a picture, its translation in fp32, and in INT8.", f"![INT8]({INT8_SAMPLES})"] if has_int8_samples else []
+    return [" ".join(told), *pair] if told else []
 
 
 def _table(rows: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +15,24 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models import padding
-from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next_version, sha256_of, write_version
-from training.card import SAMPLES, model_card
+from models.bundle import CARD, ONNX, Bundle, Device, Manifest, ModelFile, Precision, Version, next_version, sha256_of, write_version
+from training.card import INT8_SAMPLES, SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
 from training.data import Pixels, from_bytes, list_pictures, read_pictures, test_folder, to_bytes, train_folder
 from training.evaluation import EVALUATION
 from training.generators import Generator
 from training.logs import mean_losses, read_losses
-from training.sheets import card_sheet
+from training.precision import Variant, variants
+from training.sheets import card_sheet, precision_sheet
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
 MAX_DIFFERENCE = 2
 MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
+CALIBRATION_PICTURES = 32
+DEVICES: dict[Precision, Device] = {"fp32": "any", "fp16": "cuda", "int8": "cpu-vnni"}
 NO_LICENCE = "None is stated for these weights."
 
 
@@ -43,6 +47,8 @@ class Exported:
     generator: Generator
     onnx: bytes
     parity: dict[str, float]
+    variants: tuple[Variant, ...] = ()
+    """The graph in lower precisions, where it is close enough."""
 
 
 class ByteGenerator(nn.Module):
@@ -124,15 +130,17 @@ def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> 
     return {"max_difference": largest, "mean_difference": round(mean, 4)}
 
 
-def export_checked(generator: Generator, pictures: list[Pixels]) -> Exported:
-    """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones.
-    Raises ExportError."""
+def export_checked(generator: Generator, pictures: list[Pixels], calibration: list[Pixels]) -> Exported:
+    """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones; and in
+    lower precisions, INT8 calibrated on pictures of the source domain, where there are any. Raises ExportError."""
     whole = to_onnx(generator)
-    halved = halve_weights(whole)
+    shipped = halve_weights(whole)
     try:
-        return Exported(generator, halved, check_parity(halved, generator, pictures))
+        parity = check_parity(shipped, generator, pictures)
     except ExportError:
-        return Exported(generator, whole, check_parity(whole, generator, pictures))
+        shipped, parity = whole, check_parity(whole, generator, pictures)
+    fitted, tests = ([padding.pad(p, generator.multiple, generator.smallest_side)[None] for p in part] for part in (calibration, pictures))
+    return Exported(generator, shipped, parity, tuple(variants(whole, fitted, tests)))
 
 
 def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
@@ -145,15 +153,18 @@ def export_run(run: Path, models: Path, pictures: Path | None = None, about: str
     exported = []
     for name, source in (("G", config.source), ("F", config.target)):
         tests = read_pictures(list_pictures(test_folder(source))[:PARITY_PICTURES], config.load_size[1])
-        exported.append(export_checked(generators[name], tests))
+        training = list_pictures(train_folder(source))
+        calibration = read_pictures(training[:: max(1, len(training) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES], config.load_size[1])
+        exported.append(export_checked(generators[name], tests, calibration))
 
-    training = _training(config, run, step, about)
-    sheet = card_sheet(generators, read_pictures(list_pictures(pictures))) if pictures else None
+    told = _training(config, run, step, about)
+    shown = read_pictures(list_pictures(pictures)) if pictures else []
+    sheet = card_sheet(generators, shown) if pictures else None
     x, y = config.source_domain, config.target_domain
     return [
         write_bundle(
-            models, source, target, generator, licence=licence, trained_size=config.crop_size, training=training,
-            evaluation=_evaluation(run, f"{source}2{target}", step), sheet=sheet,
+            models, source, target, generator, licence=licence, trained_size=config.crop_size, training=told,
+            evaluation=_evaluation(run, f"{source}2{target}", step), sheet=sheet, shown=shown,
         )
         for (source, target), generator in zip(((x, y), (y, x)), exported, strict=True)
     ]  # fmt: skip
@@ -161,28 +172,39 @@ def export_run(run: Path, models: Path, pictures: Path | None = None, about: str
 
 def write_bundle(
     models: Path, source: str, target: str, exported: Exported, *, licence: str, trained_size: int, training: dict,
-    evaluation: dict, sheet: bytes | None = None,
+    evaluation: dict, sheet: bytes | None = None, shown: Sequence[Pixels] = (),
 ) -> Bundle:  # fmt: skip
-    """One more version of the bundle that leads from domain `source` to `target`, with its card, which shows the `sheet`."""
+    """One more version of the bundle that leads from domain `source` to `target`, with its card, which shows the `sheet`, and
+    what INT8 makes of the pictures `shown`."""
     direction, generator = f"{source}2{target}", exported.generator
     number = next_version(models / direction)
+    files = [_file(f"{number}/{ONNX}", "fp32", exported.onnx)]
+    contents = {files[0].path: exported.onnx}
+    for variant in exported.variants:
+        files.append(_file(f"{number}/{variant.precision}.onnx", variant.precision, variant.onnx))
+        contents[files[-1].path] = variant.onnx
     version = Version(
         version=number,
         architecture=generator.architecture,
         trained_size=trained_size,
         multiple=generator.multiple,
         smallest_side=generator.smallest_side,
-        files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(exported.onnx)),),
+        files=tuple(files),
         training=training,
-        evaluation=evaluation | {"parity": exported.parity},
+        evaluation=evaluation | {"parity": exported.parity | {variant.precision: variant.parity for variant in exported.variants}},
     )
     manifest = Manifest(
         direction=direction, source=source, target=target, inverse=f"{target}2{source}", licence=licence, versions=(version,)
     )
-    beside = {CARD: model_card(manifest, has_samples=sheet is not None).encode()}
-    if sheet is not None:
-        beside[SAMPLES] = sheet
-    return write_version(models / direction, manifest, exported.onnx, beside)
+    int8 = next((variant.onnx for variant in exported.variants if variant.precision == "int8"), None)
+    pair = precision_sheet(exported.onnx, int8, shown[:2]) if int8 and shown else None
+    beside = {name: picture for name, picture in ((SAMPLES, sheet), (INT8_SAMPLES, pair)) if picture is not None}
+    card = model_card(manifest, has_samples=sheet is not None, has_int8_samples=pair is not None)
+    return write_version(models / direction, manifest, contents, {CARD: card.encode()} | beside)
+
+
+def _file(path: str, precision: Precision, content: bytes) -> ModelFile:
+    return ModelFile(path=path, precision=precision, device=DEVICES[precision], sha256=sha256_of(content))
 
 
 def _training(config: TrainingConfig, run: Path, step: int, about: str | None) -> dict:

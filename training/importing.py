@@ -46,8 +46,8 @@ def import_generator(
 ) -> Bundle:  # fmt: skip
     """The generator in `file`, trained at `size` pixels, as a bundle in `models`.
 
-    It is checked against torch on the `pictures` in a folder, or else on generated ones. Raises ImportRefused, ConfigError,
-    ExportError.
+    It is checked against torch on the `pictures` in a folder, which INT8 is calibrated on too, or else on generated ones.
+    Raises ImportRefused, ConfigError, ExportError.
     """
     source, target = _domains(direction)
     try:
@@ -58,7 +58,7 @@ def import_generator(
     except ImportRefused as refused:
         raise ImportRefused(f"{file}: {refused}. {TAKEN}") from None
     tests = read_pictures(list_pictures(pictures)[:PARITY_PICTURES], size) if pictures else _generated_pictures()
-    exported = export_checked(generator, tests)
+    exported = export_checked(generator, tests, tests if pictures else [])
     training = {"imported": {"file": file.name, "sha256": sha256_of(content)}, "about": about}
     return write_bundle(models, source, target, exported, licence=licence, trained_size=size, training=training, evaluation={})
 

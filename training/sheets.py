@@ -1,9 +1,10 @@
 """Sample sheets: pictures, their translations, and those translated back again, as JPEG files."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import onnxruntime
 from PIL import Image, ImageOps
 from torch import nn
 
@@ -34,7 +35,14 @@ def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> b
     return _jpeg(_there_and_back(generators["G"], generators["F"], _cut(pictures, CARD_TILE)))
 
 
-def _cut(pictures: list[Pixels], size: tuple[int, int]) -> Pixels:
+def precision_sheet(fp32: bytes, int8: bytes, pictures: Sequence[Pixels]) -> bytes:
+    """A row a picture: x, what the ONNX file makes of it in fp32, and in INT8."""
+    cut = _cut(pictures, CARD_TILE)
+    sessions = (onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]) for model in (fp32, int8))
+    return _jpeg([cut, *(session.run(None, {"pictures": cut})[0] for session in sessions)])
+
+
+def _cut(pictures: Sequence[Pixels], size: tuple[int, int]) -> Pixels:
     """The middle of each, at one size: (n, h, w, 3)."""
     return np.stack([np.asarray(ImageOps.fit(Image.fromarray(pixels), size, Image.Resampling.LANCZOS)) for pixels in pictures])
 

@@ -1,6 +1,5 @@
 """Bundles to sessions: which directions there are, and what each runs on."""
 
-import ctypes
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,11 @@ import onnxruntime
 import structlog
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, BundleError, list_bundles, load_bundle
+from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
+from service.engine.sessions import choose_providers, on_gpu, open_session
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-OPTIONS = {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}}
-"""The default searches again at each new shape, for hundreds of milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +22,7 @@ class Generator:
 
     bundle: Bundle
     session: onnxruntime.InferenceSession
+    precision: Precision
 
     @property
     def direction(self) -> str:
@@ -41,9 +37,14 @@ class Generator:
         (translations,) = self.session.run(None, {"pictures": pictures})
         return np.asarray(translations)
 
-    def warm_up(self) -> tuple[int, float]:
-        """Run twice on an empty picture of the trained size; its pixels, and the seconds that the second run took."""
+    def warm_up(self, largest: int) -> tuple[int, float]:
+        """Run twice on an empty picture of the trained size; its pixels, and the seconds that the second run took.
+
+        On a GPU a batch of `largest` pixels comes first, lest the arena grow again while it serves.
+        """
         size = self.bundle.version.trained_size
+        if on_gpu([self.provider]):
+            self.run(np.zeros((max(1, largest // size**2), size, size, 3), np.uint8))
         picture = np.zeros((1, size, size, 3), np.uint8)
         self.run(picture)
         begun = time.monotonic()
@@ -75,7 +76,7 @@ class Catalog:
                     log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
                 served = self.generators.get(bundle.direction)
                 if served is None or served.bundle.version != bundle.version:
-                    opened.append(Generator(bundle, _session(bundle, self.providers, self._threads)))
+                    opened.append(_open(bundle, self.providers, self._threads))
             except Exception as error:  # of ONNX Runtime's many, too
                 log.error("bundle refused", bundle=folder.name, reason=str(error))
         if not opened and not self.generators:
@@ -91,21 +92,6 @@ class Catalog:
         METRICS.version.labels(generator.direction).set(generator.bundle.version.version)
 
 
-def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
-    """ONNX Runtime's providers to ask for, in order, and why."""
-    if wanted != ("auto",):
-        return list(wanted), "CYCLEGAN_PROVIDERS says so"
-    if CUDA not in onnxruntime.get_available_providers():
-        return [CPU], "this ONNX Runtime is built without CUDA"
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return [CPU], "this machine has no NVIDIA driver"
-    onnxruntime.preload_dlls()
-    return [CUDA, CPU], "this machine has an NVIDIA driver; CPU here means that CUDA's libraries did not load"
-
-
-def _session(bundle: Bundle, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(bundle.onnx, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])
+def _open(bundle: Bundle, providers: list[str], threads: int) -> Generator:
+    opened = open_session(bundle, providers, threads)
+    return Generator(bundle, opened.session, opened.precision)

@@ -7,9 +7,10 @@ import structlog
 
 from models import padding
 from models.padding import Pixels
-from service.engine.catalog import CUDA, Catalog, Generator
+from service.engine.catalog import Catalog, Generator
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
+from service.engine.sessions import count_lanes
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -30,8 +31,8 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
-        lanes = 2 if CUDA in self.catalog.providers else 1
-        self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes)
+        self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, count_lanes(self.catalog.providers))
+        self._largest = settings.max_batch_pixels
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False
         self._reloading = asyncio.Lock()
@@ -50,7 +51,7 @@ class Engine:
         """Warm each up, measure its rate, and serve it from then on."""
         for generator in generators:
             try:
-                rate = Rate(*await asyncio.to_thread(generator.warm_up))
+                rate = Rate(*await asyncio.to_thread(generator.warm_up, self._largest))
             except Exception as error:  # of ONNX Runtime's many
                 log.error("bundle refused", bundle=generator.direction, reason=str(error))
                 continue

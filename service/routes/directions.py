@@ -44,7 +44,7 @@ def _describe(generator: Generator) -> Direction:
         version=version.version,
         architecture=version.architecture,
         trained_size=version.trained_size,
-        precision=version.files[0].precision,
+        precision=generator.precision,
         provider=generator.provider,
         evaluation=version.evaluation,
         licence=manifest.licence,

@@ -31,7 +31,7 @@ def write(folder: Path, onnx_file: bytes) -> None:
         version=number, architecture="a", trained_size=64, multiple=4, smallest_side=8, files=(file,), training={}, evaluation={}
     )
     manifest = Manifest(direction="a2b", source="a", target="b", inverse="b2a", licence="none", versions=(version,))
-    write_version(folder, manifest, onnx_file, {CARD: b"# a2b"})
+    write_version(folder, manifest, {file.path: onnx_file}, {CARD: b"# a2b"})
 
 
 @pytest.fixture
@@ -63,6 +63,13 @@ def test_where_no_version_matches_each_file_is_named(folder: Path) -> None:
 def test_a_manifest_that_cannot_be_understood_is_refused_by_name(folder: Path) -> None:
     (folder / MANIFEST).write_text('{"direction": "a2b"}')
     with pytest.raises(BundleError, match=r"a2b/model\.json: source: Field required"):
+        load_bundle(folder)
+
+
+def test_a_version_that_does_not_run_anywhere_is_refused(folder: Path) -> None:
+    text = (folder / MANIFEST).read_text()
+    (folder / MANIFEST).write_text(text.replace('"precision": "fp32"', '"precision": "int8"').replace('"any"', '"cpu-vnni"'))
+    with pytest.raises(BundleError, match="fp32 for any device"):
         load_bundle(folder)
 
 

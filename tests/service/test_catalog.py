@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from models.bundle import BundleError
-from service.engine.catalog import CPU, Catalog, choose_providers
+from service.engine.catalog import Catalog
+from service.engine.sessions import CPU, choose_providers
 from tests.conftest import ROOT
 
 

@@ -135,6 +135,7 @@ def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Pa
     for direction, inverse in (("day2dusk", "dusk2day"), ("dusk2day", "day2dusk")):
         bundle = load_bundle(models / direction)
         assert bundle.manifest.inverse == inverse
+        assert {(file.precision, file.device) for file in bundle.version.files} >= {("fp32", "any"), ("fp16", "cuda")}
         assert bundle.version.training["steps"] == 6
         assert {"swd", "swd_floor", "swd_base", "cycle_psnr", "cycle_ssim", "parity"} == bundle.version.evaluation.keys()
         card = (models / direction / "README.md").read_text()

@@ -1,0 +1,109 @@
+"""Bundles' files to sessions: which provider, which precision, and why."""
+
+import ctypes
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnxruntime
+import structlog
+
+from models.bundle import Bundle, Precision
+
+log = structlog.get_logger()
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+GPUS = (CUDA, TENSORRT)
+OPTIONS = {
+    CUDA: {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"},
+    TENSORRT: {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(Path(tempfile.gettempdir()) / "cyclegan-tensorrt")},
+}
+"""CUDA's default searches again at each new shape, for hundreds of milliseconds; tensor cores want channels last.
+TensorRT builds an engine for minutes, and keeps it."""
+WORTHWHILE = 1.2
+"""Times that INT8 must be faster than fp32 to be served."""
+TIMED_RUNS = 9
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session, and the precision that it computes in."""
+
+    session: onnxruntime.InferenceSession
+    precision: Precision
+
+
+def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
+    """ONNX Runtime's providers to ask for, in order, and why."""
+    if wanted != ("auto",):
+        return list(wanted), "CYCLEGAN_PROVIDERS says so"
+    if CUDA not in onnxruntime.get_available_providers():
+        return [CPU], "this ONNX Runtime is built without CUDA"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return [CPU], "this machine has no NVIDIA driver"
+    onnxruntime.preload_dlls()
+    return [CUDA, CPU], "this machine has an NVIDIA driver; CPU here means that CUDA's libraries did not load"
+
+
+def count_lanes(providers: list[str]) -> int:
+    """Two on a GPU, so that copies overlap compute."""
+    return 2 if on_gpu(providers) else 1
+
+
+def on_gpu(providers: list[str]) -> bool:
+    return any(provider in GPUS for provider in providers)
+
+
+def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bytes four at a time; False where no such file tells."""
+    try:
+        return any(line.startswith("flags") and {"avx512_vnni", "avx_vnni"} & {*line.split()} for line in cpuinfo.open())
+    except OSError:
+        return False
+
+
+def open_session(bundle: Bundle, providers: list[str], threads: int) -> Opened:
+    """fp16 on a GPU, and INT8 on a CPU with VNNI that is enough faster with it; else, and where there is no such file, fp32."""
+    if on_gpu(providers) and bundle.version.file("fp16"):
+        opened = _open(bundle, "fp16", providers, threads)
+        if opened.session.get_providers()[0] != CPU:
+            return opened
+    whole = _open(bundle, "fp32", providers, threads)
+    if whole.session.get_providers()[0] == CPU and bundle.version.file("int8") and has_vnni():
+        return choose_faster(bundle, whole, _open(bundle, "int8", providers, threads))
+    return whole
+
+
+def choose_faster(bundle: Bundle, whole: Opened, quantised: Opened) -> Opened:
+    """INT8 where it is WORTHWHILE; both run in turns, since what else the machine does changes."""
+    size = bundle.version.trained_size
+    picture = np.zeros((1, size, size, 3), np.uint8)
+    seconds: dict[Precision, list[float]] = {"fp32": [], "int8": []}
+    for _ in range(1 + TIMED_RUNS):
+        for opened in (whole, quantised):
+            begun = time.perf_counter()
+            opened.session.run(None, {"pictures": picture})
+            seconds[opened.precision].append(time.perf_counter() - begun)
+    ratio = median(a / b for a, b in list(zip(seconds["fp32"], seconds["int8"], strict=True))[1:])
+    chosen = quantised if ratio >= WORTHWHILE else whole
+    log.info(
+        "precision chosen", direction=bundle.direction, precision=chosen.precision,
+        why=f"INT8 is {ratio:.2f} times as fast as fp32 here, and {WORTHWHILE} are asked for",
+    )  # fmt: skip
+    return chosen
+
+
+def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: int) -> Opened:
+    file = bundle.version.file(precision)
+    assert file is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    asked = [(provider, OPTIONS.get(provider, {})) for provider in providers]
+    return Opened(onnxruntime.InferenceSession(bundle.folder / file.path, options, providers=asked), precision)

@@ -1,0 +1,185 @@
+"""An exported graph in lower precisions: fp16 for CUDA, INT8 for CPUs with VNNI.
+
+Each keeps uint8 pictures in and out, and is kept only where it is close enough to fp32.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from models.bundle import Precision
+from training.data import Pixels
+
+log = logging.getLogger(__name__)
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+LARGEST_MEAN: dict[Precision, float] = {"fp16": 1.0, "int8": 2.0}
+"""How far from fp32 in the mean, in steps of 1/255, a graph may be to be shipped."""
+MARGIN = 0.85
+"""Of that bound, what convolutions are chosen by: pictures not seen may differ more."""
+PROBES = 4
+"""Pictures that ranges and sensitivities of single convolutions are taken from."""
+HALF_RANGE = 8.0
+"""What each channel of an equalised convolution reaches: far above the epsilon of instance normalization."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The graph in another precision, and its difference from fp32 in steps of 1/255."""
+
+    precision: Precision
+    onnx: bytes
+    parity: dict[str, float]
+
+
+def variants(model: bytes, calibration: Sequence[Pixels], tests: Sequence[Pixels]) -> list[Variant]:
+    """What of fp16 and INT8 is close enough to the fp32 `model` on `tests`; why one is not is logged.
+
+    INT8 is calibrated on pictures of the source domain, and left out where there are none. Pictures are (n, h, w, 3)
+    bytes of sides that the model takes.
+    """
+    expected = _translate(model, tests)
+    graphs: list[tuple[Precision, bytes]] = [("fp16", halve(model))]
+    if calibration:
+        graphs.append(("int8", _quantise_closely(model, calibration)))
+    else:
+        log.warning("no INT8 graph: it is calibrated on pictures of the source domain, and none were given")
+    kept = []
+    for precision, graph in graphs:
+        parity = _differences(_translate(graph, tests), expected)
+        if parity["mean_difference"] <= LARGEST_MEAN[precision]:
+            kept.append(Variant(precision, graph, parity))
+        else:
+            log.warning(
+                "no %s graph: it differs from fp32 by %.2f/255 in the mean, more than %g",
+                precision, parity["mean_difference"], LARGEST_MEAN[precision],
+            )  # fmt: skip
+    return kept
+
+
+def halve(model: bytes) -> bytes:
+    """The graph computed in fp16; instance normalization, and the last convolution with what follows it, in fp32."""
+    whole = onnx.load_from_string(model)
+    last = max(i for i, node in enumerate(whole.graph.node) if node.op_type in CONVOLUTIONS)
+    pixels = [node.name for node in whole.graph.node[last:]]
+    with np.errstate(all="ignore"):
+        halved = convert_float_to_float16(whole, keep_io_types=True, op_block_list=["InstanceNormalization"], node_block_list=pixels)
+    OnnxModel(halved).topological_sort()  # the Casts come last
+    onnx.checker.check_model(halved, full_check=True)
+    return halved.SerializeToString()
+
+
+def quantise(model: bytes, calibration: Sequence[Pixels], convolutions: Sequence[str] | None = None) -> bytes:
+    """The graph with its convolutions in INT8, all of them or those named: static QDQ, weights by channel.
+
+    An activation's range is the mean of what single pictures reach: the extremes of all would be too coarse for most.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        logging.disable(logging.WARNING)  # which recommends optimizations that ONNX Runtime makes when it loads the file
+        try:
+            quantize_static(
+                onnx.load_from_string(model), path, _Reader(calibration), quant_format=QuantFormat.QDQ, per_channel=True,
+                op_types_to_quantize=["Conv"], nodes_to_quantize=convolutions, activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8, extra_options={"CalibMovingAverage": True},
+            )  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
+        return path.read_bytes()
+
+
+def equalise(model: bytes, pictures: Sequence[Pixels]) -> bytes:
+    """The same graph with each convolution that instance normalization follows giving channels of one range about zero.
+
+    Normalization undoes it, so nothing changes but that one scale for all channels then suits each.
+    """
+    scaled = onnx.load_from_string(model)
+    weights = {tensor.name: tensor for tensor in scaled.graph.initializer}
+    normalized = {node.input[0] for node in scaled.graph.node if node.op_type == "InstanceNormalization"}
+    nodes = [node for node in scaled.graph.node if node.op_type == "Conv" and node.output[0] in normalized and len(node.input) == 3]
+    for node, (low, high) in zip(nodes, _channel_ranges(model, nodes, pictures), strict=True):
+        scale = HALF_RANGE / np.maximum((high - low) / 2, 1e-3)
+        kernel, bias = (weights[name] for name in node.input[1:])
+        whole = numpy_helper.to_array(kernel) * scale[:, None, None, None]
+        shifted = (numpy_helper.to_array(bias) - (high + low) / 2) * scale
+        kernel.CopyFrom(numpy_helper.from_array(whole.astype(np.float32), kernel.name))
+        bias.CopyFrom(numpy_helper.from_array(shifted.astype(np.float32), bias.name))
+    return scaled.SerializeToString()
+
+
+def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes:
+    """With as many convolutions in INT8 as keep the difference well within its bound; the most sensitive stay in fp32.
+
+    They are found on pictures that it is calibrated on, so that the tests remain a judgement of pictures not seen.
+    """
+    probes, bound = calibration[:PROBES], MARGIN * LARGEST_MEAN["int8"]
+    model = equalise(model, probes)
+    expected = _translate(model, probes)
+
+    def difference(graph: bytes) -> float:
+        return _differences(_translate(graph, probes), expected)["mean_difference"]
+
+    quantised = quantise(model, calibration)
+    if difference(quantised) <= bound:
+        return quantised
+    names = [node.name for node in onnx.load_from_string(model).graph.node if node.op_type == "Conv"]
+    alone = {name: difference(quantise(model, probes, [name])) for name in names}
+    names.sort(key=alone.__getitem__)
+    errors = np.sqrt(np.cumsum([alone[name] ** 2 for name in names]))  # errors of rounding add as if independent
+    for count in range(max(1, int((errors <= bound).sum())), 0, -1):
+        quantised = quantise(model, calibration, names[:count])
+        if difference(quantised) <= bound:
+            break
+    log.warning("INT8: %d of %d convolutions stay in fp32, which INT8 would take too far", len(names) - count, len(names))
+    return quantised
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, pictures: Sequence[Pixels]) -> None:
+        self._pictures: Iterator[Pixels] = iter(pictures)
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        return next(({"pictures": picture} for picture in self._pictures), None)
+
+
+def _channel_ranges(
+    model: bytes, nodes: Sequence[NodeProto], pictures: Sequence[Pixels]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The least and the largest value of each channel of each node's output, (channels,) each."""
+    probed = onnx.load_from_string(model)
+    names = [node.output[0] for node in nodes]
+    probed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = _session(probed.SerializeToString())
+    ranges: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+    for picture in pictures:
+        reached = [(values.min((0, 2, 3)), values.max((0, 2, 3))) for values in session.run(names, {"pictures": picture})]
+        ranges = [(np.minimum(a, c), np.maximum(b, d)) for (a, b), (c, d) in zip(ranges or reached, reached, strict=True)]
+    return ranges
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def _translate(model: bytes, pictures: Sequence[Pixels]) -> list[Pixels]:
+    session = _session(model)
+    return [session.run(None, {"pictures": picture})[0] for picture in pictures]
+
+
+def _differences(got: Sequence[Pixels], expected: Sequence[Pixels]) -> dict[str, float]:
+    differences = [np.abs(a.astype(np.int16) - b) for a, b in zip(got, expected, strict=True)]
+    return {
+        "max_difference": float(max(difference.max() for difference in differences)),
+        "mean_difference": round(float(np.mean([difference.mean() for difference in differences])), 4),
+    }
