@@ -3,6 +3,7 @@
     <direction>/model.json           the manifest: what the direction is, and its versions
     <direction>/README.md            the model card
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
+    <direction>/<version>/tiling.onnx the same for tiles: instance norms' statistics in and out, too (training/tiling.py)
 
 A folder that does not match its manifest is refused by name.
 """
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 MANIFEST = "model.json"
 CARD = "README.md"
 ONNX = "model.onnx"
+TILING = "tiling.onnx"
 
 
 class BundleError(Exception):
@@ -37,6 +39,8 @@ class ModelFile(_Entry):
     device: Literal["any"]
     """Where it is meant to run."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    purpose: Literal["pictures", "tiles"] = "pictures"
+    """What it translates: whole pictures, or tiles of larger ones."""
 
 
 class Version(_Entry):
@@ -91,6 +95,11 @@ class Bundle:
     def onnx(self) -> Path:
         return self.folder / self.version.files[0].path
 
+    @property
+    def tiling(self) -> Path | None:
+        """The graph for tiles; None in bundles that were exported before there was one."""
+        return next((self.folder / file.path for file in self.version.files if file.purpose == "tiles"), None)
+
 
 def list_bundles(models: Path) -> list[Path]:
     """The folders in `models` that hold a manifest, by name."""
@@ -137,16 +146,16 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_version(folder: Path, manifest: Manifest, onnx: bytes, beside: dict[str, bytes]) -> Bundle:
-    """Add the manifest's one version to the bundle in `folder`, and the files `beside` it by name (the card and its
-    pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
+def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: dict[str, bytes]) -> Bundle:
+    """Add the manifest's one version to the bundle in `folder`, its `files` in their order, and those `beside` it by name (the
+    card and its pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
     (version,) = manifest.versions
-    (file,) = version.files
     earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
     manifest = manifest.model_copy(update={"versions": (*earlier, version)})
 
-    (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
-    (folder / file.path).write_bytes(onnx)
+    for file, content in zip(version.files, files, strict=True):
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
+        (folder / file.path).write_bytes(content)
     for name, content in beside.items():
         (folder / name).write_bytes(content)
     unfinished = folder / f"{MANIFEST}.tmp"

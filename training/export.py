@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models import padding
-from models.bundle import CARD, ONNX, Bundle, Manifest, ModelFile, Version, next_version, sha256_of, write_version
+from models.bundle import CARD, ONNX, TILING, Bundle, Manifest, ModelFile, Version, next_version, sha256_of, write_version
 from training.card import SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
@@ -23,25 +23,22 @@ from training.evaluation import EVALUATION
 from training.generators import Generator
 from training.logs import mean_losses, read_losses
 from training.sheets import card_sheet
+from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
-MAX_DIFFERENCE = 2
 MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
 NO_LICENCE = "None is stated for these weights."
 
 
-class ExportError(RuntimeError):
-    """A generator whose ONNX graph does not do what it does in torch; no bundle is written."""
-
-
 @dataclass(frozen=True)
 class Exported:
-    """A generator's ONNX file, and how far from torch it was found."""
+    """A generator's ONNX files, for pictures and for tiles, and how far from torch they were found."""
 
     generator: Generator
     onnx: bytes
+    tiling: bytes
     parity: dict[str, float]
 
 
@@ -130,9 +127,12 @@ def export_checked(generator: Generator, pictures: list[Pixels]) -> Exported:
     whole = to_onnx(generator)
     halved = halve_weights(whole)
     try:
-        return Exported(generator, halved, check_parity(halved, generator, pictures))
+        onnx_file, parity = halved, check_parity(halved, generator, pictures)
     except ExportError:
-        return Exported(generator, whole, check_parity(whole, generator, pictures))
+        onnx_file, parity = whole, check_parity(whole, generator, pictures)
+    tiling = to_tiling(onnx_file)
+    check_tiling(tiling, onnx_file, padding.pad(pictures[0], generator.multiple, generator.smallest_side))
+    return Exported(generator, onnx_file, tiling, parity)
 
 
 def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
@@ -166,13 +166,17 @@ def write_bundle(
     """One more version of the bundle that leads from domain `source` to `target`, with its card, which shows the `sheet`."""
     direction, generator = f"{source}2{target}", exported.generator
     number = next_version(models / direction)
+    files = (
+        ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(exported.onnx)),
+        ModelFile(path=f"{number}/{TILING}", precision="fp32", device="any", sha256=sha256_of(exported.tiling), purpose="tiles"),
+    )
     version = Version(
         version=number,
         architecture=generator.architecture,
         trained_size=trained_size,
         multiple=generator.multiple,
         smallest_side=generator.smallest_side,
-        files=(ModelFile(path=f"{number}/{ONNX}", precision="fp32", device="any", sha256=sha256_of(exported.onnx)),),
+        files=files,
         training=training,
         evaluation=evaluation | {"parity": exported.parity},
     )
@@ -182,7 +186,7 @@ def write_bundle(
     beside = {CARD: model_card(manifest, has_samples=sheet is not None).encode()}
     if sheet is not None:
         beside[SAMPLES] = sheet
-    return write_version(models / direction, manifest, exported.onnx, beside)
+    return write_version(models / direction, manifest, [exported.onnx, exported.tiling], beside)
 
 
 def _training(config: TrainingConfig, run: Path, step: int, about: str | None) -> dict:

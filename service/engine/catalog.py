@@ -27,6 +27,8 @@ class Generator:
 
     bundle: Bundle
     session: onnxruntime.InferenceSession
+    tiling: onnxruntime.InferenceSession | None
+    """None where the bundle has no graph for tiles."""
 
     @property
     def direction(self) -> str:
@@ -41,6 +43,18 @@ class Generator:
         (translations,) = self.session.run(None, {"pictures": pictures})
         return np.asarray(translations)
 
+    def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """As `run`, with each tile's `statistics`, (n, s), in and those that were used out. Blocks."""
+        assert self.tiling is not None
+        translations, used = self.tiling.run(None, {"pictures": tiles, "statistics": statistics})
+        return np.asarray(translations), np.asarray(used)
+
+    @property
+    def own_statistics(self) -> "Statistics":
+        """Asks for those of the picture itself; only where there is a graph for tiles."""
+        assert self.tiling is not None
+        return Statistics(self, np.full(self.tiling.get_inputs()[1].shape[1], np.nan, np.float32))
+
     def warm_up(self) -> tuple[int, float]:
         """Run twice on an empty picture of the trained size; its pixels, and the seconds that the second run took."""
         size = self.bundle.version.trained_size
@@ -49,6 +63,15 @@ class Generator:
         begun = time.monotonic()
         self.run(picture)
         return size * size, time.monotonic() - begun
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of a picture, in all of a generator's instance norms: what its tiles are translated with, by that very generator."""
+
+    generator: Generator
+    values: NDArray[np.float32]
+    """(s,)."""
 
 
 class Catalog:
@@ -75,7 +98,7 @@ class Catalog:
                     log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
                 served = self.generators.get(bundle.direction)
                 if served is None or served.bundle.version != bundle.version:
-                    opened.append(Generator(bundle, _session(bundle, self.providers, self._threads)))
+                    opened.append(self._open(bundle))
             except Exception as error:  # of ONNX Runtime's many, too
                 log.error("bundle refused", bundle=folder.name, reason=str(error))
         if not opened and not self.generators:
@@ -84,6 +107,10 @@ class Catalog:
             directions = [generator.direction for generator in opened if generator.provider == provider]
             log.info("directions loaded", directions=directions, provider=provider, why=self._why)
         return opened
+
+    def _open(self, bundle: Bundle) -> Generator:
+        tiling = _session(bundle.tiling, self.providers, self._threads) if bundle.tiling else None
+        return Generator(bundle, _session(bundle.onnx, self.providers, self._threads), tiling)
 
     def serve(self, generator: Generator) -> None:
         """In the place of what was served of its direction; what runs there ends undisturbed."""
@@ -105,7 +132,7 @@ def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
     return [CUDA, CPU], "this machine has an NVIDIA driver; CPU here means that CUDA's libraries did not load"
 
 
-def _session(bundle: Bundle, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
+def _session(file: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(bundle.onnx, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])
+    return onnxruntime.InferenceSession(file, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])

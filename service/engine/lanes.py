@@ -3,12 +3,13 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service.engine.catalog import Catalog
+from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.queue import InferenceFailed, Queue, Request
 from service.telemetry import METRICS
 
@@ -72,11 +73,10 @@ class Lanes:
 
     async def _run(self, batch: list[Request]) -> NDArray[np.uint8]:
         direction = batch[0].direction
-        generator = self._catalog.generators[direction]
+        statistics = batch[0].statistics
+        generator = statistics.generator if statistics else self._catalog.generators[direction]
         begun = time.monotonic()
-        translations = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: generator.run(np.stack([request.pixels for request in batch]))
-        )
+        translations = await asyncio.get_running_loop().run_in_executor(self._threads, partial(_translate, generator, batch))
         seconds = time.monotonic() - begun
         self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
@@ -85,6 +85,17 @@ class Lanes:
         for request in batch:
             METRICS.queue_seconds.labels(direction).observe(request.started - request.arrived)
         return translations
+
+
+def _translate(generator: Generator, batch: list[Request]) -> NDArray[np.uint8]:
+    pictures = np.stack([request.pixels for request in batch])
+    given = [request.statistics.values for request in batch if request.statistics]
+    if not given:
+        return generator.run(pictures)
+    translations, used = generator.run_tiles(pictures, np.stack(given))
+    for request, values in zip(batch, used, strict=True):
+        request.statistics = Statistics(generator, values)
+    return translations
 
 
 def _fail(request: Request, error: BaseException) -> None:
