@@ -56,7 +56,8 @@ def open_picture(content: bytes, max_pixels: int) -> Image.Image:
 
 def decode(image: Image.Image, size: int | None) -> Picture:
     """The opened picture, its longest side shrunk to `size` pixels (None: as large as it is). Raises BrokenPicture."""
-    target = fitted(*image.size, size)
+    width, height = image.size
+    target = fitted(width, height, size)
     try:
         file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
         image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
@@ -65,7 +66,7 @@ def decode(image: Image.Image, size: int | None) -> Picture:
         whole = _to_8_bits(image)
         shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
         upright = shrunk if turn is None else shrunk.transpose(turn)
-        original_size = whole.size[::-1] if turn in _ON_ITS_SIDE else whole.size
+        original_size = (height, width) if turn in _ON_ITS_SIDE else (width, height)
         return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
     except Exception as error:
         raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
