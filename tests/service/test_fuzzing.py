@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is what the contract names, and the service goes on."""
 
 import io
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
