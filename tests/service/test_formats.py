@@ -4,6 +4,7 @@ import io
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -154,7 +155,7 @@ def test_slow_uploads_hold_nobody_up(service: Service, photo: bytes) -> None:
     """Many more of them than there are threads."""
     go_on = threading.Event()
 
-    def slowly():  # noqa: ANN202
+    def slowly() -> Iterator[bytes]:
         yield photo[:1000]
         go_on.wait(30)
         yield photo[1000:]
