@@ -4,6 +4,7 @@
     <direction>/README.md            the model card
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
     <direction>/<version>/int8.onnx  the same in another precision, where the manifest lists one; so also fp16.onnx
+    <direction>/<version>/tiling.onnx the same for tiles: instance norms' statistics in and out, too (training/tiling.py)
 
 A folder that does not match its manifest is refused by name.
 """
@@ -19,7 +20,9 @@ MANIFEST = "model.json"
 CARD = "README.md"
 Precision = Literal["fp32", "fp16", "int8"]
 Device = Literal["any", "cuda", "cpu-vnni"]
+Purpose = Literal["pictures", "tiles"]
 ONNX = "model.onnx"
+TILING = "tiling.onnx"
 
 
 class BundleError(Exception):
@@ -40,6 +43,8 @@ class ModelFile(_Entry):
     device: Device
     """Where it is meant to run: fp32 anywhere, fp16 on CUDA, int8 on CPUs with VNNI."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    purpose: Purpose = "pictures"
+    """What it translates: whole pictures, or tiles of larger ones."""
 
 
 class Version(_Entry):
@@ -62,13 +67,13 @@ class Version(_Entry):
     @field_validator("files")
     @classmethod
     def _runs_anywhere(cls, files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
-        if not any((file.precision, file.device) == ("fp32", "any") for file in files):
+        if not any((file.precision, file.device, file.purpose) == ("fp32", "any", "pictures") for file in files):
             raise ValueError("none of them is fp32 for any device")
         return files
 
-    def file(self, precision: Precision) -> ModelFile | None:
-        """The file that computes in `precision`, if there is one; of fp32 there always is."""
-        return next((file for file in self.files if file.precision == precision), None)
+    def file(self, precision: Precision, purpose: Purpose = "pictures") -> ModelFile | None:
+        """The file that computes in `precision`, if there is one; of fp32 for pictures there always is."""
+        return next((file for file in self.files if (file.precision, file.purpose) == (precision, purpose)), None)
 
 
 class Manifest(_Entry):
@@ -101,12 +106,17 @@ class Bundle:
     def direction(self) -> str:
         return self.manifest.direction
 
+    def path(self, precision: Precision, purpose: Purpose = "pictures") -> Path | None:
+        """Where the file is; None where there is none."""
+        file = self.version.file(precision, purpose)
+        return self.folder / file.path if file else None
+
     @property
     def onnx(self) -> Path:
         """The file that runs anywhere."""
-        file = self.version.file("fp32")
-        assert file is not None
-        return self.folder / file.path
+        path = self.path("fp32")
+        assert path is not None
+        return path
 
 
 def list_bundles(models: Path) -> list[Path]:
@@ -154,15 +164,17 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_version(folder: Path, manifest: Manifest, files: dict[str, bytes], beside: dict[str, bytes]) -> Bundle:
-    """Add the manifest's one version to the bundle in `folder`: its `files` by path, and those `beside` them by name (the
+def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: dict[str, bytes]) -> Bundle:
+    """Add the manifest's one version to the bundle in `folder`, its `files` in their order, and those `beside` it by name (the
     card and its pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
     (version,) = manifest.versions
     earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
     manifest = manifest.model_copy(update={"versions": (*earlier, version)})
 
-    (folder / str(version.version)).mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
-    for name, content in (files | beside).items():
+    for file, content in zip(version.files, files, strict=True):
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
+        (folder / file.path).write_bytes(content)
+    for name, content in beside.items():
         (folder / name).write_bytes(content)
     unfinished = folder / f"{MANIFEST}.tmp"
     unfinished.write_text(manifest.model_dump_json(indent=2) + "\n")

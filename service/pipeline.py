@@ -1,6 +1,7 @@
 """One picture through the rooms, by a deadline: bytes → pixels → queue → pixels → bytes."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,15 +10,20 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from models.padding import Pixels
 from service.engine.engine import Engine
 from service.engine.queue import DeadlinePassed
 from service.engine.threads import Threads
 from service.pictures import finish
-from service.pictures.decode import Picture, decode
+from service.pictures.decode import Picture, decode, open_picture
 from service.pictures.encode import encode
 from service.settings import Settings
+from service.tiling import Tiler
+
+LARGE = 4096 * 4096
+"""Pixels from which on two pictures at once are decoded, finished or encoded, and no more: each takes up to 1 GB."""
 
 T = TypeVar("T")
 
@@ -50,12 +56,14 @@ class Answer:
 
 
 class Pipeline:
-    """One a process. Its codecs bound how many pictures are decoded or encoded at once."""
+    """One a process. Its codecs bound how many pictures are decoded or encoded at once, and of large ones no more than two."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
         self._codecs = Threads(settings.intra_op_threads, "codec")
+        self._large_codecs = Threads(2, "large-codec")
+        self._tiler = Tiler(settings, engine, self._codecs)
 
     def deadline(self) -> float:
         """Of a request whose last byte has just arrived."""
@@ -73,14 +81,15 @@ class Pipeline:
 
     async def _through(self, directions: list[str], upload: bytes, order: Order, deadline: float) -> Answer:
         async with _by(deadline):
-            picture, decode_seconds = await self._timed(partial(decode, upload, order.size, self.settings.max_pixels))
+            picture, decode_seconds = await self._decoded(upload, order.size)
+            area = math.prod(picture.original_size)
             pixels, translations = picture.pixels, []
             for direction in directions:
-                translations.append(await self.engine.translate(direction, pixels, deadline))
+                translations.append(await self._tiler.translate(direction, pixels, deadline))
                 pixels = translations[-1].pixels
             file_format = order.choose_format(picture.format)
-            content, encode_seconds = await self._timed(lambda: encode(_finished(picture, pixels, order), file_format, order.quality))
-            error, _ = await self._timed(partial(_difference, picture.pixels, pixels)) if len(directions) > 1 else (None, 0)
+            content, encode_seconds = await self._timed(partial(_encoded, picture, pixels, order, file_format), area)
+            error, _ = await self._timed(partial(_difference, picture.pixels, pixels), area) if len(directions) > 1 else (None, 0)
         seconds = {
             "decode": decode_seconds,
             "queue": sum(translation.queue_seconds for translation in translations),
@@ -89,22 +98,38 @@ class Pipeline:
         }
         return Answer(content, file_format, seconds, error)
 
-    async def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
-        """`function` in a codec, and how long it took there and waiting for it."""
+    async def _decoded(self, upload: bytes, size: int | None) -> tuple[Picture, float]:
+        """At once where it is not large, which its header tells."""
+        opened, seconds = await self._timed(partial(_open, upload, size, self.settings.max_pixels), 0)
+        if isinstance(opened, Picture):
+            return opened, seconds
+        picture, more_seconds = await self._timed(partial(decode, opened, size), LARGE + 1)
+        return picture, seconds + more_seconds
+
+    async def _timed(self, function: Callable[[], T], area: int) -> tuple[T, float]:
+        """`function` in a codec, for an upload of `area` pixels, and how long it took there and waiting for it."""
+        codecs = self._large_codecs if area > LARGE else self._codecs
         begun = time.monotonic()
-        result = await self._codecs.run(function)
+        result = await codecs.run(function)
         return result, time.monotonic() - begun
 
 
-def _finished(picture: Picture, pixels: Pixels, order: Order) -> Pixels:
+def _open(upload: bytes, size: int | None, max_pixels: int) -> Picture | Image.Image:
+    image = open_picture(upload, max_pixels)
+    return image if image.width * image.height > LARGE else decode(image, size)
+
+
+def _encoded(picture: Picture, pixels: Pixels, order: Order, file_format: str) -> bytes:
     if order.keep_colors:
         pixels = finish.with_colors_of(picture.pixels, pixels)
     pixels = finish.blend(picture.pixels, pixels, order.strength)
-    return finish.enlarge(pixels, picture.original_size) if order.output == "input" else pixels
+    if order.output == "input":
+        pixels = finish.enlarge(pixels, picture.original_size)
+    return encode(pixels, file_format, order.quality)
 
 
 def _difference(a: Pixels, b: Pixels) -> float:
-    return float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean())
+    return float((np.maximum(a, b) - np.minimum(a, b)).mean())
 
 
 @asynccontextmanager

@@ -47,9 +47,9 @@ class Settings(BaseSettings):
     deadline_seconds: float = Field(30.0, gt=0)
     """Longest time from the last byte of a request to its answer."""
     max_batch_pixels: int = Field(4 * 512 * 512, ge=1)
-    """Most pixels in one session run; a single larger picture runs alone."""
+    """Most pixels in one session run; a single larger picture is translated in tiles."""
     max_queue_pixels: int = Field(64 * 512 * 512, ge=1)
-    """Most pixels waiting or running; so also the largest picture that is translated."""
+    """Most pixels of whole pictures waiting or running; those in tiles may together be as large as the largest upload."""
     intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)
     """Threads of a session on the CPU; as many as the CPUs that this process may use."""
     drain_seconds: float = Field(1.0, ge=0)

@@ -15,7 +15,21 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models import padding
-from models.bundle import CARD, ONNX, Bundle, Device, Manifest, ModelFile, Precision, Version, next_version, sha256_of, write_version
+from models.bundle import (
+    CARD,
+    ONNX,
+    TILING,
+    Bundle,
+    Device,
+    Manifest,
+    ModelFile,
+    Precision,
+    Purpose,
+    Version,
+    next_version,
+    sha256_of,
+    write_version,
+)
 from training.card import INT8_SAMPLES, SAMPLES, model_card
 from training.checkpoints import load_generators
 from training.config import TrainingConfig
@@ -25,10 +39,10 @@ from training.generators import Generator
 from training.logs import mean_losses, read_losses
 from training.precision import Variant, variants
 from training.sheets import card_sheet, precision_sheet
+from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
-MAX_DIFFERENCE = 2
 MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
 CALIBRATION_PICTURES = 32
@@ -36,16 +50,13 @@ DEVICES: dict[Precision, Device] = {"fp32": "any", "fp16": "cuda", "int8": "cpu-
 NO_LICENCE = "None is stated for these weights."
 
 
-class ExportError(RuntimeError):
-    """A generator whose ONNX graph does not do what it does in torch; no bundle is written."""
-
-
 @dataclass(frozen=True)
 class Exported:
-    """A generator's ONNX file, and how far from torch it was found."""
+    """A generator's ONNX files, for pictures and for tiles, and how far from torch they were found."""
 
     generator: Generator
     onnx: bytes
+    tiling: bytes
     parity: dict[str, float]
     variants: tuple[Variant, ...] = ()
     """The graph in lower precisions, where it is close enough."""
@@ -140,7 +151,9 @@ def export_checked(generator: Generator, pictures: list[Pixels], calibration: li
     except ExportError:
         shipped, parity = whole, check_parity(whole, generator, pictures)
     fitted, tests = ([padding.pad(p, generator.multiple, generator.smallest_side)[None] for p in part] for part in (calibration, pictures))
-    return Exported(generator, shipped, parity, tuple(variants(whole, fitted, tests)))
+    tiling = to_tiling(shipped)
+    check_tiling(tiling, shipped, tests[0][0])
+    return Exported(generator, shipped, tiling, parity, tuple(variants(whole, fitted, tests)))
 
 
 def export_run(run: Path, models: Path, pictures: Path | None = None, about: str | None = None, licence: str = NO_LICENCE) -> list[Bundle]:
@@ -178,11 +191,9 @@ def write_bundle(
     what INT8 makes of the pictures `shown`."""
     direction, generator = f"{source}2{target}", exported.generator
     number = next_version(models / direction)
-    files = [_file(f"{number}/{ONNX}", "fp32", exported.onnx)]
-    contents = {files[0].path: exported.onnx}
-    for variant in exported.variants:
-        files.append(_file(f"{number}/{variant.precision}.onnx", variant.precision, variant.onnx))
-        contents[files[-1].path] = variant.onnx
+    contents = [exported.onnx, exported.tiling, *(variant.onnx for variant in exported.variants)]
+    files = [_file(f"{number}/{ONNX}", "fp32", exported.onnx), _file(f"{number}/{TILING}", "fp32", exported.tiling, "tiles")]
+    files += [_file(f"{number}/{variant.precision}.onnx", variant.precision, variant.onnx) for variant in exported.variants]
     version = Version(
         version=number,
         architecture=generator.architecture,
@@ -203,8 +214,8 @@ def write_bundle(
     return write_version(models / direction, manifest, contents, {CARD: card.encode()} | beside)
 
 
-def _file(path: str, precision: Precision, content: bytes) -> ModelFile:
-    return ModelFile(path=path, precision=precision, device=DEVICES[precision], sha256=sha256_of(content))
+def _file(path: str, precision: Precision, content: bytes, purpose: Purpose = "pictures") -> ModelFile:
+    return ModelFile(path=path, precision=precision, device=DEVICES[precision], sha256=sha256_of(content), purpose=purpose)
 
 
 def _training(config: TrainingConfig, run: Path, step: int, about: str | None) -> dict:

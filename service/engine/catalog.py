@@ -10,7 +10,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
-from service.engine.sessions import choose_providers, on_gpu, open_session
+from service.engine.sessions import choose_providers, new_session, on_gpu, open_session
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
@@ -23,6 +23,8 @@ class Generator:
     bundle: Bundle
     session: onnxruntime.InferenceSession
     precision: Precision
+    tiling: onnxruntime.InferenceSession | None
+    """For tiles, in fp32; None where the bundle has no graph for them."""
 
     @property
     def direction(self) -> str:
@@ -37,6 +39,18 @@ class Generator:
         (translations,) = self.session.run(None, {"pictures": pictures})
         return np.asarray(translations)
 
+    def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """As `run`, with each tile's `statistics`, (n, s), in and those that were used out. Blocks."""
+        assert self.tiling is not None
+        translations, used = self.tiling.run(None, {"pictures": tiles, "statistics": statistics})
+        return np.asarray(translations), np.asarray(used)
+
+    @property
+    def own_statistics(self) -> "Statistics":
+        """Asks for those of the picture itself; only where there is a graph for tiles."""
+        assert self.tiling is not None
+        return Statistics(self, np.full(self.tiling.get_inputs()[1].shape[1], np.nan, np.float32))
+
     def warm_up(self, largest: int) -> tuple[int, float]:
         """Run twice on an empty picture of the trained size; its pixels, and the seconds that the second run took.
 
@@ -50,6 +64,15 @@ class Generator:
         begun = time.monotonic()
         self.run(picture)
         return size * size, time.monotonic() - begun
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of a picture, in all of a generator's instance norms: what its tiles are translated with, by that very generator."""
+
+    generator: Generator
+    values: NDArray[np.float32]
+    """(s,)."""
 
 
 class Catalog:
@@ -93,5 +116,6 @@ class Catalog:
 
 
 def _open(bundle: Bundle, providers: list[str], threads: int) -> Generator:
-    opened = open_session(bundle, providers, threads)
-    return Generator(bundle, opened.session, opened.precision)
+    chosen = open_session(bundle, providers, threads)
+    tiling = bundle.path("fp32", "tiles")
+    return Generator(bundle, chosen.session, chosen.precision, new_session(tiling, providers, threads) if tiling else None)

@@ -7,7 +7,7 @@ import structlog
 
 from models import padding
 from models.padding import Pixels
-from service.engine.catalog import Catalog, Generator
+from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
 from service.engine.sessions import count_lanes
@@ -90,14 +90,22 @@ class Engine:
         Cancelled, the request leaves the queue. Raises UnknownDirection, TooLarge, QueueFull, DeadlinePassed and
         InferenceFailed.
         """
-        version = self.generator(direction).bundle.version
-        request = self.queue.submit(direction, padding.pad(pixels, version.multiple, version.smallest_side), deadline)
-        translated = await request.answer
-        return Translation(
-            padding.crop(translated, *pixels.shape[:2]),
-            request.started - request.arrived,
-            request.finished - request.started,
-        )
+        return (await self._translate(self.generator(direction), pixels, deadline, None))[0]
+
+    async def translate_tile(self, statistics: Statistics, pixels: Pixels, deadline: float) -> tuple[Translation, Statistics]:
+        """As `translate`, of a tile with the statistics of its picture; and those that were used. It is never refused."""
+        translation, used = await self._translate(statistics.generator, pixels, deadline, statistics)
+        assert used is not None
+        return translation, used
+
+    async def _translate(
+        self, generator: Generator, pixels: Pixels, deadline: float, statistics: Statistics | None
+    ) -> tuple[Translation, Statistics | None]:
+        version = generator.bundle.version
+        padded = padding.pad(pixels, version.multiple, version.smallest_side)
+        request = self.queue.submit(generator.direction, padded, deadline, statistics)
+        cropped = padding.crop(await request.answer, *pixels.shape[:2])
+        return Translation(cropped, request.started - request.arrived, request.finished - request.started), request.statistics
 
     async def stop(self) -> None:
         """Answer what was taken in, then end."""

@@ -3,12 +3,13 @@
 import asyncio
 import re
 import time
+from functools import partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service.engine.catalog import Catalog
+from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.queue import InferenceFailed, Queue, Request
 from service.engine.threads import Threads
 from service.telemetry import METRICS
@@ -80,9 +81,10 @@ class Lanes:
 
     async def _run(self, batch: list[Request]) -> NDArray[np.uint8]:
         direction = batch[0].direction
-        generator = self._catalog.generators[direction]
+        statistics = batch[0].statistics
+        generator = statistics.generator if statistics else self._catalog.generators[direction]
         begun = time.monotonic()
-        translations = await self._threads.run(lambda: generator.run(np.stack([request.pixels for request in batch])))
+        translations = await self._threads.run(partial(_translate, generator, batch))
         seconds = time.monotonic() - begun
         self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
         METRICS.busy_seconds.inc(seconds)
@@ -92,6 +94,17 @@ class Lanes:
         for request in batch:
             METRICS.queue_seconds.labels(direction).observe(request.started - request.arrived)
         return translations
+
+
+def _translate(generator: Generator, batch: list[Request]) -> NDArray[np.uint8]:
+    pictures = np.stack([request.pixels for request in batch])
+    given = [request.statistics.values for request in batch if request.statistics]
+    if not given:
+        return generator.run(pictures)
+    translations, used = generator.run_tiles(pictures, np.stack(given))
+    for request, values in zip(batch, used, strict=True):
+        request.statistics = Statistics(generator, values)
+    return translations
 
 
 def _fail(request: Request, error: BaseException) -> None:

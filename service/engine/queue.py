@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from models.padding import Pixels
+from service.engine.catalog import Statistics
 from service.telemetry import METRICS
 
 LEAST_COST = 64 * 64
@@ -69,12 +70,14 @@ class Request:
     deadline: float
     arrived: float
     answer: asyncio.Future[Pixels]
+    statistics: Statistics | None = None
+    """Of a tile: those to be used, and afterwards those that were."""
     started: float = field(default=math.nan)
     finished: float = field(default=math.nan)
 
     @property
     def group(self) -> tuple:
-        return (self.direction, self.pixels.shape)
+        return (self.direction, self.pixels.shape, self.statistics and id(self.statistics.generator))
 
     @property
     def cost(self) -> int:
@@ -126,10 +129,12 @@ class Queue:
     def idle(self) -> bool:
         return self.pixels == 0
 
-    def submit(self, direction: str, pixels: Pixels, deadline: float) -> Request:
-        """A request whose `answer` will be its translation. Raises TooLarge and QueueFull."""
-        request = Request(direction, pixels, deadline, self.clock(), asyncio.get_running_loop().create_future())
-        self._admit(request)
+    def submit(self, direction: str, pixels: Pixels, deadline: float, statistics: Statistics | None = None) -> Request:
+        """A request whose `answer` will be its translation. Raises TooLarge and QueueFull, but not for a tile: its picture was
+        let in as a whole."""
+        request = Request(direction, pixels, deadline, self.clock(), asyncio.get_running_loop().create_future(), statistics)
+        if statistics is None:
+            self._admit(request)
         self._pixels[direction] = self._pixels.get(direction, 0) + request.cost
         self._groups.setdefault(request.group, {})[request] = None
         request.answer.add_done_callback(lambda _: self._given_up(request))

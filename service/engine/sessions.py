@@ -71,12 +71,12 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def open_session(bundle: Bundle, providers: list[str], threads: int) -> Opened:
     """fp16 on a GPU, and INT8 on a CPU with VNNI that is enough faster with it; else, and where there is no such file, fp32."""
-    if on_gpu(providers) and bundle.version.file("fp16"):
+    if on_gpu(providers) and bundle.path("fp16"):
         opened = _open(bundle, "fp16", providers, threads)
         if opened.session.get_providers()[0] != CPU:
             return opened
     whole = _open(bundle, "fp32", providers, threads)
-    if whole.session.get_providers()[0] == CPU and bundle.version.file("int8") and has_vnni():
+    if whole.session.get_providers()[0] == CPU and bundle.path("int8") and has_vnni():
         return choose_faster(bundle, whole, _open(bundle, "int8", providers, threads))
     return whole
 
@@ -101,9 +101,12 @@ def choose_faster(bundle: Bundle, whole: Opened, quantised: Opened) -> Opened:
 
 
 def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: int) -> Opened:
-    file = bundle.version.file(precision)
-    assert file is not None
+    path = bundle.path(precision)
+    assert path is not None
+    return Opened(new_session(path, providers, threads), precision)
+
+
+def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    asked = [(provider, OPTIONS.get(provider, {})) for provider in providers]
-    return Opened(onnxruntime.InferenceSession(bundle.folder / file.path, options, providers=asked), precision)
+    return onnxruntime.InferenceSession(path, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])

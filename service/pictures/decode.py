@@ -42,15 +42,21 @@ class Picture:
     """Width and height of the upload, upright."""
 
 
-def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
-    """The first picture in `content`, its longest side shrunk to `size` pixels (None: as large as it is).
-
-    Raises NotAPicture, TooManyPixels (from the header, before decoding) and BrokenPicture.
-    """
-    image = _open(content)
+def open_picture(content: bytes, max_pixels: int) -> Image.Image:
+    """The first picture in `content`, of which no more than the header has been read. Raises NotAPicture and TooManyPixels."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Exception as error:  # decoders raise anything at all
+        raise NotAPicture(f"The upload is not a picture of a format that is taken: {', '.join(FORMATS)}.") from error
     width, height = image.size
     if width * height > max_pixels:
         raise TooManyPixels(width, height, max_pixels)
+    return image
+
+
+def decode(image: Image.Image, size: int | None) -> Picture:
+    """The opened picture, its longest side shrunk to `size` pixels (None: as large as it is). Raises BrokenPicture."""
+    width, height = image.size
     target = fitted(width, height, size)
     try:
         file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
@@ -62,7 +68,7 @@ def decode(content: bytes, size: int | None, max_pixels: int) -> Picture:
         upright = shrunk if turn is None else shrunk.transpose(turn)
         original_size = (height, width) if turn in _ON_ITS_SIDE else (width, height)
         return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
-    except Exception as error:  # decoders raise anything at all
+    except Exception as error:
         raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
 
 
@@ -70,13 +76,6 @@ def fitted(width: int, height: int, size: int | None) -> tuple[int, int]:
     """Width and height with the longest side at most `size`: never enlarged, never under a pixel, the aspect ratio kept."""
     scale = 1.0 if size is None else min(1.0, size / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _open(content: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content), formats=FORMATS)
-    except Exception as error:
-        raise NotAPicture(f"The upload is not a picture of a format that is taken: {', '.join(FORMATS)}.") from error
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
@@ -103,8 +102,8 @@ def _on_white(image: Image.Image) -> Image.Image:
     if "A" not in image.getbands() or image.mode == "LAB":
         return image
     colours = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, colours).convert("RGB")
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(colours, mask=colours.getchannel("A"))
     flat.info = image.info
     return flat
 

@@ -31,7 +31,7 @@ def write(folder: Path, onnx_file: bytes) -> None:
         version=number, architecture="a", trained_size=64, multiple=4, smallest_side=8, files=(file,), training={}, evaluation={}
     )
     manifest = Manifest(direction="a2b", source="a", target="b", inverse="b2a", licence="none", versions=(version,))
-    write_version(folder, manifest, {file.path: onnx_file}, {CARD: b"# a2b"})
+    write_version(folder, manifest, [onnx_file], {CARD: b"# a2b"})
 
 
 @pytest.fixture
