@@ -141,7 +141,7 @@ def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> 
     return {"max_difference": largest, "mean_difference": round(mean, 4)}
 
 
-def export_checked(generator: Generator, pictures: list[Pixels], calibration: list[Pixels]) -> Exported:
+def export_checked(generator: Generator, pictures: list[Pixels], calibration: Sequence[Pixels] = ()) -> Exported:
     """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones; and in
     lower precisions, INT8 calibrated on pictures of the source domain, where there are any. Raises ExportError."""
     whole = to_onnx(generator)

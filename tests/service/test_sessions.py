@@ -37,7 +37,7 @@ def bundle_of(folder: Path, **graphs: bytes) -> Bundle:
         version=1, architecture="a", trained_size=128, multiple=1, smallest_side=1, files=tuple(files), training={}, evaluation={}
     )
     manifest = Manifest(direction="a2b", source="a", target="b", inverse="b2a", licence="none", versions=(version,))
-    return write_version(folder / "a2b", manifest, {f"1/{name}.onnx": graph for name, graph in graphs.items()}, {})
+    return write_version(folder / "a2b", manifest, [graphs[file.precision] for file in files], {})
 
 
 @pytest.fixture
