@@ -105,7 +105,7 @@ def main() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours is fit for a log, too
     actors = max(1, int(ray.cluster_resources().get("GPU" if arguments.gpus else "CPU", 1) / (arguments.gpus or 1)))
     rows = ray.data.from_items([{"name": name} for name in names], override_num_blocks=min(len(names), 200)).map(
-        Translator,
+        Translator,  # type: ignore[arg-type]  # a class is an actor
         fn_constructor_args=(arguments, settings.model_copy(update={"models": settings.models.resolve()})),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
         num_cpus=1,

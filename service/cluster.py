@@ -26,4 +26,4 @@ class Replica:
             raise RuntimeError("a lane has died")
 
 
-app = Replica.bind()
+app = Replica.bind()  # type: ignore[attr-defined]  # what serve.deployment makes of it
