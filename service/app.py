@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
-from service import problems
+from service import problems, tracing
 from service.engine.engine import Engine
 from service.pipeline import Pipeline
 from service.routes import directions, health, translate
@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.pipeline = Pipeline(settings, engine)
+    tracing.install(app)
     app.add_middleware(Observer)
     problems.install(app)
     app.add_exception_handler(ClientDisconnect, _nobody_to_answer)

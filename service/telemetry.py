@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -79,7 +80,8 @@ def configure_logging(log_format: str) -> None:
 
 
 class Observer:
-    """ASGI middleware: a request id for each request, given back as X-Request-ID; a line in the log; metrics."""
+    """ASGI middleware: a request id for each request, given back as X-Request-ID; a line in the log, with what handlers put
+    into `request.state.facts`; metrics."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -90,7 +92,8 @@ class Observer:
             return
         sent_id = Headers(scope=scope).get("x-request-id", "")
         request_id = sent_id if SANE_ID.fullmatch(sent_id) else f"{random.getrandbits(128):032x}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        facts: dict[str, Any] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
         begun, status = time.monotonic(), 499  # the client hung up, unless an answer begins
 
         async def send_with_id(message: Message) -> None:
@@ -111,7 +114,9 @@ class Observer:
             path = getattr(scope.get("route"), "path", "other")
             METRICS.requests.labels(path, status).inc()
             METRICS.request_seconds.labels(path).observe(seconds)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+            client = scope["client"][0] if scope.get("client") else None
+            milliseconds = round(seconds * 1000, 1)
+            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds, client=client, **facts)
 
 
 def server_timing(seconds: dict[str, float]) -> str:

@@ -31,6 +31,11 @@ class Service:
     process: subprocess.Popen
     client: httpx.Client
 
+    @property
+    def address(self) -> str:
+        """host:port"""
+        return self.url.removeprefix("http://")
+
     def translate(self, content: bytes, direction: str = "photo2monet", name: str = "photo.jpg", **parameters: Any) -> httpx.Response:
         headers = parameters.pop("headers", {})
         files = {"image": (name, content)}
@@ -39,8 +44,8 @@ class Service:
 
 @contextmanager
 def running_service(**settings: Any) -> Iterator[Service]:
-    """The service on a free port, ready; `settings` as in Settings."""
-    port = free_port()
+    """The service, ready, on a free port unless `settings`, as in Settings, name one."""
+    port = settings.pop("port", None) or free_port()
     environment = os.environ | {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1"}
     process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)

@@ -56,7 +56,9 @@ async def accept(request: Request) -> Job:
     pipeline, parameters = get_pipeline(request), Parameters.of(request)
     pipeline.engine.check_direction(parameters.direction)
     order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
+    request.state.facts["direction"] = parameters.direction
     uploads = await read_uploads(request, pipeline.settings)
+    request.state.facts.update(pictures=len(uploads), bytes_in=sum(len(upload.content) for upload in uploads))
     return Job(pipeline, order, uploads, pipeline.deadline())
 
 
@@ -86,9 +88,10 @@ async def translate(request: Request) -> Response:
     direction = job.order.direction
     translations = [job.pipeline.translate(upload.content, job.order, job.deadline) for upload in job.uploads]
     if len(job.uploads) == 1:
-        return _picture_response(await _while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
+        return _picture_response(request, await _while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
     outcomes = await _while_connected(request, asyncio.gather(*map(_outcome, translations)))
     archive = await asyncio.to_thread(_zip, job.uploads, outcomes, direction, request.state.request_id)
+    request.state.facts["bytes_out"] = len(archive)
     return Response(archive, media_type="application/zip", headers=_disposition(f"{direction}.zip"))
 
 
@@ -105,7 +108,7 @@ async def cycle(request: Request) -> Response:
     if len(job.uploads) > 1:
         raise single_picture()
     answer = await _while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
-    response = _picture_response(answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
+    response = _picture_response(request, answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
     response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return response
 
@@ -139,7 +142,9 @@ async def _outcome(translation: Coroutine[Any, Any, Answer]) -> Answer | Problem
         return to_problem(error)
 
 
-def _picture_response(answer: Answer, name: str) -> Response:
+def _picture_response(request: Request, answer: Answer, name: str) -> Response:
+    request.state.facts["bytes_out"] = len(answer.content)
+    request.state.facts.update({f"{stage}_ms": round(seconds * 1000, 1) for stage, seconds in answer.seconds.items()})
     headers = {"Vary": "Accept", "Server-Timing": server_timing(answer.seconds)}
     headers |= _disposition(f"{name}.{SUFFIXES[answer.format]}")
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)

@@ -1,13 +1,11 @@
 """The real nginx with docker/nginx.conf in front of the running service."""
 
-import os
 import re
-import shutil
+import socket
+import ssl
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -15,43 +13,15 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from tests.conftest import ROOT, Service, assert_problem, decoded, free_port, wait_until
+from tests.conftest import Service, assert_problem, decoded, free_port
+from tests.deployment.conftest import CONFIGURATION, running_nginx
 
-CONFIGURATION = ROOT / "docker" / "nginx.conf"
 LIMIT = Settings.model_fields["max_upload_bytes"].default
-
-
-@contextmanager
-def running_nginx(upstream: str) -> Iterator[httpx.Client]:
-    """nginx in front of `upstream` (host:port). Only addresses and the folder that it writes to differ from the configuration."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
-    assert program, "nginx is not installed: apt-get install nginx-light"
-    port = free_port()
-    configuration = CONFIGURATION.read_text().replace("service:8000", upstream).replace("listen 8080", f"listen 127.0.0.1:{port}")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # where this is root, nginx's workers are not
-        path = Path(folder) / "nginx.conf"
-        path.write_text(configuration.replace("/tmp/nginx", f"{folder}/nginx"))
-        process = subprocess.Popen([program, "-c", path, "-p", folder, "-g", "daemon off;"])
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                wait_until(lambda: process.poll() is None and _answers(client))
-                yield client
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return bool(client.get("/metrics").status_code)
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def nginx(service: Service) -> Iterator[httpx.Client]:
-    with running_nginx(service.url.removeprefix("http://")) as client:
+    with running_nginx(service.address) as running, running.client() as client:
         yield client
 
 
@@ -85,17 +55,49 @@ def test_timeouts_are_above_the_services_deadline() -> None:
     assert min(seconds) > Settings.model_fields["deadline_seconds"].default
 
 
-def test_metrics_stay_inside(nginx: httpx.Client) -> None:
+def test_every_path_is_reached_but_the_metrics(nginx: httpx.Client, service: Service) -> None:
+    assert "<form" in nginx.get("/").text
+    paths = set(nginx.get("/openapi.json").json()["paths"]) | {"/docs", "/web/app.js"}
+    for path in paths - {"/metrics"}:
+        assert nginx.get(path).status_code == service.client.get(path).status_code != 404, path
     assert_problem(nginx.get("/metrics"), 404)
 
 
-def test_page_and_health_are_reached(nginx: httpx.Client) -> None:
-    assert "<form" in nginx.get("/").text
-    assert nginx.get("/health/ready").status_code == 200
+def test_security_headers_are_on_answers_and_on_errors(nginx: httpx.Client) -> None:
+    for path in ("/", "/metrics"):
+        assert nginx.get(path).headers["x-content-type-options"] == "nosniff"
+        assert nginx.get(path).headers["x-frame-options"] == "DENY"
+
+
+def test_a_client_that_sends_too_much_is_429_and_others_are_answered(service: Service) -> None:
+    with running_nginx(service.address) as running, running.client("127.0.0.2") as greedy, running.client("127.0.0.3") as other:
+        refused = [answer for _ in range(400) if (answer := greedy.post("/translate")).status_code == 429]
+        assert refused
+        assert assert_problem(refused[0], 429)["retry_after"] == int(refused[0].headers["retry-after"]) == 1
+        assert other.post("/translate").status_code == 422  # by the service
+
+
+def test_oversized_body_is_refused_without_being_read_or_stored(service: Service) -> None:
+    with running_nginx(service.address) as running, socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        connection.sendall(b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+        assert b" 413 " in connection.recv(1000)  # though not a byte of the body was sent
+        connection.sendall(b"x" * 2_000_000)  # nor is what comes all the same kept
+        assert not [path for path in (running.folder / "nginx-body").rglob("*") if path.is_file()]
+
+
+def test_with_certificates_there_are_tls_and_http_2(service: Service, tmp_path: Path) -> None:
+    names = ["-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt"), "-subj", "/CN=localhost"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *names], check=True)
+    with running_nginx(service.address, certificates=tmp_path) as running:
+        context = ssl._create_unverified_context()
+        with httpx.Client(http2=True, verify=context) as client:
+            response = client.get(f"https://127.0.0.1:{running.tls_port}/directions")
+        assert (response.status_code, response.http_version) == (200, "HTTP/2")
+        assert "max-age" in response.headers["strict-transport-security"]
 
 
 def test_without_a_service_it_says_so_in_a_problem(photo: bytes) -> None:
-    with running_nginx(f"127.0.0.1:{free_port()}") as client:
+    with running_nginx(f"127.0.0.1:{free_port()}") as running, running.client() as client:
         headers = {"X-Request-ID": "mine"}
         response = client.post("/translate?direction=photo2monet", files={"image": photo}, headers=headers)
         assert assert_problem(response, 502)["request_id"] == response.headers["x-request-id"] == "mine"

@@ -1,0 +1,40 @@
+"""OpenTelemetry, where its packages (`pip install '.[otel]'`) and its own variables ask for it; absent otherwise."""
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+
+
+def install(app: FastAPI) -> None:
+    """A span a request, sent to OTEL_EXPORTER_OTLP_ENDPOINT (service.name: OTEL_SERVICE_NAME), with what its line in the
+    log tells. Raises ImportError where the endpoint is set and the packages are missing."""
+    if not (os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    os.environ.setdefault("OTEL_SERVICE_NAME", "cyclegan")
+    provider = TracerProvider(resource=Resource.create())
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    app.add_middleware(
+        OpenTelemetryMiddleware,
+        tracer_provider=provider,
+        excluded_urls="/health/,/metrics",
+        exclude_spans=["receive", "send"],
+        server_request_hook=_into_log,
+        client_response_hook=_into_span,
+    )
+
+
+def _into_log(span: Any, scope: dict[str, Any]) -> None:
+    if span.is_recording():
+        scope["state"]["facts"]["trace_id"] = format(span.get_span_context().trace_id, "032x")
+
+
+def _into_span(span: Any, scope: dict[str, Any], message: dict[str, Any]) -> None:
+    if span.is_recording():
+        span.set_attributes({f"cyclegan.{name}": fact for name, fact in scope["state"]["facts"].items()})
