@@ -7,8 +7,8 @@ from fastapi import FastAPI
 
 
 def install(app: FastAPI) -> None:
-    """A span a request, sent to OTEL_EXPORTER_OTLP_ENDPOINT (service.name: OTEL_SERVICE_NAME), with what its line in the
-    log tells. Raises ImportError where the endpoint is set and the packages are missing."""
+    """A span a request, sent to OTEL_EXPORTER_OTLP_ENDPOINT (service.name: OTEL_SERVICE_NAME); the request's line in
+    the log tells its trace_id. Raises ImportError where the endpoint is set and the packages are missing."""
     if not (os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -26,15 +26,9 @@ def install(app: FastAPI) -> None:
         excluded_urls="/health/,/metrics",
         exclude_spans=["receive", "send"],
         server_request_hook=_into_log,
-        client_response_hook=_into_span,
     )
 
 
 def _into_log(span: Any, scope: dict[str, Any]) -> None:
     if span.is_recording():
         scope["state"]["facts"]["trace_id"] = format(span.get_span_context().trace_id, "032x")
-
-
-def _into_span(span: Any, scope: dict[str, Any], message: dict[str, Any]) -> None:
-    if span.is_recording():
-        span.set_attributes({f"cyclegan.{name}": fact for name, fact in scope["state"]["facts"].items()})
