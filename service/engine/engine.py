@@ -78,6 +78,10 @@ class Engine:
         self.check_ready()
         self.generator(direction)
 
+    def check_room(self, direction: str, deadline: float) -> None:
+        """What can be told before a picture is decoded. Raises QueueFull."""
+        self.queue.check_room(direction, deadline)
+
     def generator(self, direction: str) -> Generator:
         """Raises UnknownDirection."""
         if direction not in self.catalog.generators:

@@ -46,8 +46,10 @@ class Lanes:
         self._threads.stop()
 
     async def _run_lane(self) -> None:
+        free_since = self._queue.clock()
         while True:
             batch = await self._queue.take()
+            begun = max(free_since, batch[0].arrived)
             try:
                 await self._serve(batch)
             except BaseException as error:
@@ -56,6 +58,8 @@ class Lanes:
                     _fail(request, error)
                 raise
             finally:
+                free_since = self._queue.clock()
+                self._queue.rates[batch[0].direction].add(sum(request.cost for request in batch), free_since - begun)
                 self._queue.finish(batch)
 
     async def _serve(self, batch: list[Request]) -> None:
@@ -68,7 +72,7 @@ class Lanes:
                 _fail(batch[0], error)
                 return
             if OUT_OF_MEMORY.search(repr(error)):
-                self._queue.max_batch_pixels = min(self._queue.max_batch_pixels, sum(request.cost for request in batch)) // 2
+                self._queue.max_batch_pixels = min(self._queue.max_batch_pixels, sum(request.cost for request in batch) // 2)
                 log.warning("out of memory: smaller batches from now on", max_batch_pixels=self._queue.max_batch_pixels)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 if wanted := [request for request in half if not request.answer.done()]:
@@ -86,7 +90,6 @@ class Lanes:
         begun = time.monotonic()
         translations = await self._threads.run(partial(_translate, generator, batch))
         seconds = time.monotonic() - begun
-        self._queue.rates[direction].add(sum(request.cost for request in batch), seconds)
         METRICS.busy_seconds.inc(seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
         METRICS.batch_requests.labels(direction).observe(len(batch))

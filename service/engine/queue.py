@@ -17,6 +17,8 @@ from service.telemetry import METRICS
 
 LEAST_COST = 64 * 64
 """In pixels: a smaller picture takes as long as one of this size."""
+PUNCTUALITY = 0.7
+"""Of the time until a deadline is planned with: rates vary, and the picture is still to be encoded."""
 MEMORY = 0.9
 """How much of the measurements before a batch still counts after it."""
 
@@ -145,17 +147,21 @@ class Queue:
         height, width, _ = request.pixels.shape
         if height * width > self.max_pixels:
             raise TooLarge(height * width, self.max_pixels)
+        self.check_room(request.direction, request.deadline, request.cost)
+
+    def check_room(self, direction: str, deadline: float, cost: int = LEAST_COST) -> None:
+        """Raises QueueFull where there is no room for so many pixels more, or no time until the deadline."""
         inside = self.pixels
         if not inside:
             return
-        ahead = sum(self.rates[direction].seconds(pixels) for direction, pixels in self._pixels.items() if pixels) / self.lanes
-        excess = inside + request.cost - self.max_pixels
+        ahead = sum(self.rates[other].seconds(pixels) for other, pixels in self._pixels.items() if pixels) / self.lanes
+        excess = inside + cost - self.max_pixels
         if excess > 0:
-            METRICS.rejected.labels(request.direction, "queue_full").inc()
+            METRICS.rejected.labels(direction, "queue_full").inc()
             raise QueueFull(ahead * min(1, excess / inside))
-        late = ahead + self.rates[request.direction].seconds(request.cost) - (request.deadline - self.clock())
+        late = ahead + self.rates[direction].seconds(cost) - PUNCTUALITY * (deadline - self.clock())
         if late > 0:
-            METRICS.rejected.labels(request.direction, "deadline").inc()
+            METRICS.rejected.labels(direction, "deadline").inc()
             raise QueueFull(late)
 
     async def take(self) -> list[Request]:

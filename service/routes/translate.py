@@ -51,7 +51,7 @@ class Job:
 
 
 async def accept(request: Request) -> Job:
-    """What can be refused without the body is refused before it is read."""
+    """What can be refused without the body is refused before it is read; what can be without its pixels, before they are decoded."""
     check_key(request)
     pipeline, parameters = get_pipeline(request), Parameters.of(request)
     pipeline.engine.check_direction(parameters.direction)
@@ -59,7 +59,9 @@ async def accept(request: Request) -> Job:
     request.state.facts["direction"] = parameters.direction
     uploads = await read_uploads(request, pipeline.settings)
     request.state.facts.update(pictures=len(uploads), bytes_in=sum(len(upload.content) for upload in uploads))
-    return Job(pipeline, order, uploads, pipeline.deadline())
+    deadline = pipeline.deadline()
+    pipeline.engine.check_room(parameters.direction, deadline)
+    return Job(pipeline, order, uploads, deadline)
 
 
 class Direct(APIRoute):

@@ -68,6 +68,28 @@ def test_one_poisoned_picture_in_sixteen_fails_alone() -> None:
     asyncio.run(run())
 
 
+def test_out_of_memory_halves_the_batch_budget_and_fails_nobody() -> None:
+    class Small(Inverting):
+        def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            if len(pictures) > 4:
+                raise RuntimeError("Failed to allocate memory for requested buffer of size 67108864")
+            return super().run(pictures)
+
+    async def run() -> None:
+        generator = Small()
+        queue, lanes = lanes_with(generator)
+        answers = await answers_to(queue, lanes, range(100, 116))
+        assert [answer[0, 0, 0] for answer in answers] == [255 - value for value in range(100, 116)]
+        assert queue.max_batch_pixels == 4 * 64 * 64
+        generator.batches.clear()
+        deadline = queue.clock() + 30
+        await asyncio.gather(*(queue.submit("there", picture(value), deadline).answer for value in range(8)))
+        assert generator.batches == [4, 4]
+        await lanes.stop()
+
+    asyncio.run(run())
+
+
 def test_what_is_cancelled_while_it_waits_costs_no_inference() -> None:
     async def run() -> None:
         generator = Inverting()

@@ -26,8 +26,8 @@ def add_version(folder: Path, sound: bool) -> int:
     shutil.copytree(folder / str(newest.version), folder / str(number))
     if not sound:
         (folder / str(number) / "model.onnx").write_bytes(b"broken")
-    (file,) = newest.files
-    added = newest.model_copy(update={"version": number, "files": (file.model_copy(update={"path": f"{number}/model.onnx"}),)})
+    files = [file.model_copy(update={"path": f"{number}/{file.path.rpartition('/')[2]}"}) for file in newest.files]
+    added = newest.model_copy(update={"version": number, "files": tuple(files)})
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["versions"].append(added.model_dump(mode="json"))
     (folder / MANIFEST).write_text(json.dumps(manifest))

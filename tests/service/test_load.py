@@ -1,0 +1,119 @@
+"""The service under more than it can do, and stopped in the middle of it."""
+
+import asyncio
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import pytest
+from PIL import Image
+
+from tests.conftest import PHOTO, Service, encoded, running_service, wait_until
+
+SECONDS = 20
+DEADLINE = 4
+CLIENTS = 8
+
+
+@dataclass(frozen=True)
+class Answered:
+    status: int
+    after: float
+    """Seconds from the request to the answer."""
+    at: float
+    retry_after: int | None
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    """Such that translating it costs far more than sending it: the clients run on the same CPUs."""
+    return encoded(Image.open(PHOTO).resize((480, 320)), "JPEG")
+
+
+async def send(running: Service, picture: bytes) -> Answered:
+    """A connection each, by hand: httpx takes ten times as long, on the CPUs that the service is measured on."""
+    begun = time.monotonic()
+    reader, writer = await asyncio.open_connection(*running.address.split(":"))
+    writer.write(
+        f"POST /translate?direction=photo2monet&size=480 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+        f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
+        + picture
+    )
+    head = (await reader.read()).partition(b"\r\n\r\n")[0].decode()
+    writer.close()
+    now = time.monotonic()
+    retry_after = re.search(r"retry-after: (\d+)", head)
+    return Answered(int(head.split()[1]), now - begun, now, int(retry_after[1]) if retry_after else None)
+
+
+async def closed_loop(running: Service, picture: bytes, seconds: float) -> list[Answered]:
+    """Each client sends its next request when it has its answer: what the service can do."""
+    answers: list[Answered] = []
+
+    async def client() -> None:
+        while time.monotonic() < end:
+            answers.append(await send(running, picture))
+
+    end = time.monotonic() + seconds
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return answers
+
+
+async def open_loop(running: Service, picture: bytes, rate: float, seconds: float) -> list[Answered]:
+    """`rate` requests a second, whatever becomes of those before."""
+    begun, sent = time.monotonic(), []
+    while (elapsed := time.monotonic() - begun) < seconds:
+        sent += [asyncio.create_task(send(running, picture)) for _ in range(int(rate * elapsed) - len(sent))]
+        await asyncio.sleep(0.005)
+    return await asyncio.gather(*sent)
+
+
+@pytest.fixture
+def busy() -> Iterator[Service]:
+    with running_service(deadline_seconds=DEADLINE) as running:
+        yield running
+
+
+def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, picture: bytes) -> None:
+    process = psutil.Process(busy.process.pid)
+    asyncio.run(closed_loop(busy, picture, 1))
+    capacity = len(asyncio.run(closed_loop(busy, picture, 4))) / 4
+    memory_before = process.memory_info().rss
+
+    begun = time.monotonic()
+    answers = asyncio.run(open_loop(busy, picture, 4 * capacity, SECONDS))
+    statuses = Counter(answer.status for answer in answers)
+    assert set(statuses) == {200, 503}, "accepted and not answered in time, or refused for another reason"
+    accepted = [answer for answer in answers if answer.status == 200]
+    assert max(answer.after for answer in accepted) < DEADLINE + 1
+    goodput = sum(answer.at < begun + SECONDS for answer in accepted) / SECONDS
+    assert goodput >= 0.7 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"
+    assert all(answer.retry_after == 1 or answer.retry_after <= DEADLINE for answer in answers if answer.retry_after)
+    assert process.memory_info().rss < memory_before + 512 * 2**20
+
+    time.sleep(1)
+    assert busy.client.post("/translate?direction=photo2monet&size=480", content=picture).status_code == 200
+    metrics = busy.client.get("/metrics").text
+    assert 'cyclegan_rejected_total{direction="photo2monet",reason="deadline"}' in metrics
+    assert "cyclegan_queue_length 0.0" in metrics
+
+
+def test_sigterm_under_load_answers_what_is_in_and_then_ends(picture: bytes) -> None:
+    async def stop_in_the_middle(running: Service) -> list[Answered]:
+        sent = [asyncio.create_task(send(running, picture)) for _ in range(12)]
+        await asyncio.sleep(0.1)
+        running.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        assert running.client.get("/health/ready").status_code == 503, "readiness fails first"
+        assert running.client.get("/health/live").status_code == 200
+        return await asyncio.gather(*sent)
+
+    with running_service() as running:
+        answers = asyncio.run(stop_in_the_middle(running))
+        assert [answer.status for answer in answers] == [200] * len(answers)
+        wait_until(lambda: running.process.poll() is not None, seconds=30)
+        assert running.process.returncode in (0, -signal.SIGTERM)
