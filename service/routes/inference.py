@@ -33,6 +33,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         504: "The deadline passed",
     }.items()
 }
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A direction."}
+MODEL = {"parameters": [NAME]}
+VERSION = {"parameters": [NAME, NAME | {"name": "version", "description": "The one that is served."}]}
 ASKED = {
     "requestBody": {
         "required": True,
@@ -81,8 +84,8 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-@router.get("/models/{name}", operation_id="model_metadata", responses=ERRORS)
-@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", responses=ERRORS)
+@router.get("/models/{name}", operation_id="model_metadata", responses=ERRORS, openapi_extra=MODEL)
+@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", responses=ERRORS, openapi_extra=VERSION)
 async def metadata(request: Request) -> Response:
     """What a model takes and gives; -1 is any size."""
     generator = _model(request)
@@ -96,15 +99,15 @@ async def metadata(request: Request) -> Response:
     })  # fmt: skip
 
 
-@router.get("/models/{name}/ready", operation_id="model_ready", responses=ERRORS)
-@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", responses=ERRORS)
+@router.get("/models/{name}/ready", operation_id="model_ready", responses=ERRORS, openapi_extra=MODEL)
+@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", responses=ERRORS, openapi_extra=VERSION)
 async def model_ready(request: Request) -> Response:
     """200 once the model is loaded and warmed up."""
     return JSONResponse({"name": _model(request).direction, "ready": True})
 
 
-@router.post("/models/{name}/infer", operation_id="infer", responses=ERRORS, openapi_extra=ASKED)
-@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", responses=ERRORS, openapi_extra=ASKED)
+@router.post("/models/{name}/infer", operation_id="infer", responses=ERRORS, openapi_extra=MODEL | ASKED)
+@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", responses=ERRORS, openapi_extra=VERSION | ASKED)
 async def infer(request: Request) -> Response:
     """Translate the `pictures`, UINT8 [n, h, w, 3], to `translations` of the same shape."""
     generator, pipeline = _model(request), get_pipeline(request)
