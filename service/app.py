@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from service import problems, tracing
 from service.engine.engine import Engine
 from service.pipeline import Pipeline
-from service.routes import directions, health, translate
+from service.routes import directions, health, inference, translate
 from service.settings import Settings
 from service.telemetry import Observer, configure_logging
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Observer)
     problems.install(app)
     app.add_exception_handler(ClientDisconnect, _nobody_to_answer)
-    for room in (translate, directions, health):
+    for room in (translate, directions, health, inference):
         app.include_router(room.router)
     app.mount("/web", StaticFiles(directory=WEB), name="web")
     app.add_api_route("/", _page, include_in_schema=False)

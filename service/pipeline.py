@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
-from service.engine.engine import Engine
+from service.engine.engine import Engine, Translation
 from service.engine.queue import DeadlinePassed
 from service.engine.threads import Threads
 from service.pictures import finish
@@ -78,6 +78,11 @@ class Pipeline:
         inverse = self.engine.generator(order.direction).bundle.manifest.inverse
         self.engine.generator(inverse)
         return await self._through([order.direction, inverse], upload, order, deadline)
+
+    async def translate_pixels(self, direction: str, pixels: Pixels, deadline: float) -> Translation:
+        """A picture that needs no codec, (h, w, 3). Raises EngineError."""
+        async with _by(deadline):
+            return await self._tiler.translate(direction, pixels, deadline)
 
     async def _through(self, directions: list[str], upload: bytes, order: Order, deadline: float) -> Answer:
         async with _by(deadline):

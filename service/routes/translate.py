@@ -90,8 +90,8 @@ async def translate(request: Request) -> Response:
     direction = job.order.direction
     translations = [job.pipeline.translate(upload.content, job.order, job.deadline) for upload in job.uploads]
     if len(job.uploads) == 1:
-        return _picture_response(request, await _while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
-    outcomes = await _while_connected(request, asyncio.gather(*map(_outcome, translations)))
+        return _picture_response(request, await while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
+    outcomes = await while_connected(request, asyncio.gather(*map(_outcome, translations)))
     archive = await asyncio.to_thread(_zip, job.uploads, outcomes, direction, request.state.request_id)
     request.state.facts["bytes_out"] = len(archive)
     return Response(archive, media_type="application/zip", headers=_disposition(f"{direction}.zip"))
@@ -109,13 +109,13 @@ async def cycle(request: Request) -> Response:
     job = await accept(request)
     if len(job.uploads) > 1:
         raise single_picture()
-    answer = await _while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
+    answer = await while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
     response = _picture_response(request, answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
     response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return response
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+async def while_connected(request: Request, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
     """The result of `work`, which is cancelled once the client hangs up. Raises ClientDisconnect."""
     working = asyncio.ensure_future(work)
     hang_up = asyncio.ensure_future(_disconnected(request))

@@ -24,17 +24,20 @@ class Upload:
 async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
     """Raises the problems 400 and 413, the latter before the rest is read."""
     limit = settings.max_upload_bytes
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise problems.upload_too_large(limit)
     media_type, options = parse_options_header(request.headers.get("content-type"))
     if media_type == b"multipart/form-data":
         uploads = await _read_form(options.get(b"boundary", b""), _limited(request, limit), settings.max_files)
     else:
-        content = b"".join([chunk async for chunk in _limited(request, limit)])
+        content = await read_body(request, limit)
         uploads = [Upload("picture", content)] if content else []
     if not uploads:
         raise problems.no_picture()
     return uploads
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Raises the problem 413 before more than `limit` bytes are read."""
+    return b"".join([chunk async for chunk in _limited(request, limit)])
 
 
 async def _read_form(boundary: bytes, body: AsyncGenerator[bytes, None], max_files: int) -> list[Upload]:
@@ -111,6 +114,8 @@ class _Form:
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise problems.upload_too_large(limit)
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
