@@ -4,7 +4,7 @@ import { zip } from "./zip.js";
 
 const form = document.querySelector("#form");
 const list = document.querySelector("#pictures");
-const status = document.querySelector("#status");
+const notice = document.querySelector("#notice");
 const drop = document.querySelector("#drop");
 const zipButton = document.querySelector("#zip");
 
@@ -16,10 +16,10 @@ async function fillDirections() {
     const directions = await listDirections(form.key.value);
     form.direction.replaceChildren(...directions.map(({ direction, source, target }) => new Option(`${source} → ${target}`, direction)));
     form.direction.value = directions.find(({ source }) => source === "photo")?.direction ?? directions[0]?.direction;
-    status.textContent = "";
+    notice.textContent = "";
   } catch (error) {
     if (error.status === 401) document.querySelector("#key").hidden = false;
-    status.textContent = error.status === 401 ? "This service asks for a key." : error.message;
+    notice.textContent = error.status === 401 ? "This service asks for a key." : error.message;
   }
 }
 
@@ -50,7 +50,7 @@ function changed(news) {
   pictures = pictures.filter(({ removed }) => !removed);
   document.querySelector("#all").hidden = pictures.length === 0;
   zipButton.disabled = !pictures.some(({ result }) => result);
-  if (news) status.textContent = news;
+  if (news) document.querySelector("#news").textContent = news;
 }
 
 async function downloadAll() {

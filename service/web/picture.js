@@ -1,5 +1,8 @@
 import { Refused, send } from "./send.js";
 
+/** Problems of the picture itself, which sending it again does not solve. */
+const FINAL = ["Broken picture", "Not a picture", "Too many pixels"];
+
 const template = document.querySelector("#picture");
 
 /** One picture on the page: as it was chosen, on its way, and painted. */
@@ -67,7 +70,7 @@ export class Picture {
   refuse({ title, message }) {
     this.settle(`${title}. ${message}`);
     this.element.classList.add("refused");
-    this.find(".retry").hidden = false;
+    this.find(".retry").hidden = FINAL.includes(title);
     this.onChange(`${this.file.name}: ${title}. ${message}`);
   }
 

@@ -49,7 +49,7 @@ export function send(picture, { path, query, key, onSent, signal }) {
 function refusal(status, body) {
   try {
     const { title, detail } = JSON.parse(body);
-    return new Refused(title, detail, status);
+    return new Refused(title, detail.replaceAll("`", ""), status);
   } catch {
     return new Refused("No answer", `Something between here and the service answered ${status}: try again later.`, status);
   }
