@@ -4,7 +4,7 @@ BIN := .venv/bin
 serve: .venv/serve
 	$(BIN)/python -m service
 
-test: .venv/test nginx
+test: .venv/test nginx chromium
 	$(BIN)/python -m pytest
 
 check: .venv/test
@@ -20,4 +20,8 @@ check: .venv/test
 nginx:
 	@command -v nginx >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
 
-.PHONY: serve test check nginx
+# And a real browser in front of the page.
+chromium:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
+
+.PHONY: serve test check nginx chromium

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
@@ -22,6 +23,13 @@ from service.settings import Settings
 from service.telemetry import Observer, configure_logging
 
 WEB = Path(__file__).parent / "web"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "manifest-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+    "Service-Worker-Allowed": "/",  # the worker lies in /web and keeps the page at /
+    "X-Content-Type-Options": "nosniff",
+}
 DESCRIPTION = "Unpaired image translation with CycleGAN: send a picture, get it back as the other domain would have it."
 
 
@@ -48,13 +56,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _nobody_to_answer)
     for room in (translate, directions, health, inference):
         app.include_router(room.router)
-    app.mount("/web", StaticFiles(directory=WEB), name="web")
+    app.mount("/web", PageFiles(directory=WEB), name="web")
     app.add_api_route("/", _page, include_in_schema=False)
     return app
 
 
+class PageFiles(StaticFiles):
+    """The page's files, with the page's headers."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
 async def _page() -> FileResponse:
-    return FileResponse(WEB / "index.html")
+    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
 
 
 async def _nobody_to_answer(request: Request, error: Exception) -> Response:
