@@ -93,7 +93,7 @@ class Pipeline:
                 translations.append(await self._tiler.translate(direction, pixels, deadline))
                 pixels = translations[-1].pixels
             file_format = order.choose_format(picture.format)
-            content, encode_seconds = await self._timed(partial(_encoded, picture, pixels, order, file_format), area)
+            content, encode_seconds = await self._timed(partial(_encoded, upload, picture, pixels, order, file_format), area)
             error, _ = await self._timed(partial(_difference, picture.pixels, pixels), area) if len(directions) > 1 else (None, 0)
         seconds = {
             "decode": decode_seconds,
@@ -124,13 +124,16 @@ def _open(upload: bytes, size: int | None, max_pixels: int) -> Picture | Image.I
     return image if image.width * image.height > LARGE else decode(image, size)
 
 
-def _encoded(picture: Picture, pixels: Pixels, order: Order, file_format: str) -> bytes:
-    if order.keep_colors:
-        pixels = finish.with_colors_of(picture.pixels, pixels)
-    pixels = finish.blend(picture.pixels, pixels, order.strength)
+def _encoded(upload: bytes, picture: Picture, pixels: Pixels, order: Order, file_format: str) -> bytes:
+    original = picture.pixels
     if order.output == "input":
         pixels = finish.enlarge(pixels, picture.original_size)
-    return encode(pixels, file_format, order.quality)
+        if (order.keep_colors or order.strength < 1) and original.shape != pixels.shape:
+            again = open_picture(upload, math.prod(picture.original_size))
+            original = decode(again, None).pixels  # with the detail that was shrunk away
+    if order.keep_colors:
+        pixels = finish.with_colors_of(original, pixels)
+    return encode(finish.blend(original, pixels, order.strength), file_format, order.quality)
 
 
 def _difference(a: Pixels, b: Pixels) -> float:

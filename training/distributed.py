@@ -22,6 +22,13 @@ def start() -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
+def leave() -> None:
+    """Wait for the other processes, then part: one that ended first would have torchrun stop those that still write."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
 def average_gradients(networks: nn.Module) -> None:
     """Each parameter's gradient becomes its mean over all processes: that of the whole batch."""
     if distributed.is_initialized():

@@ -151,6 +151,7 @@ class Trainer:
                 signal.signal(number, handler)
             if log:
                 log.close()
+        distributed.leave()
         ended = "done" if self.step >= config.steps else "stopped; the same command resumes"
         console.print(f"step {self.step} of {config.steps}: {ended} ({self.run / CHECKPOINT})")
 

@@ -99,6 +99,16 @@ def test_strength_leads_from_the_original_to_the_translation(service: Service) -
     assert np.abs(half - (none + full) / 2).max() <= 1
 
 
+def test_output_input_blends_with_the_upload_in_all_its_detail(service: Service) -> None:
+    original = Image.open(PHOTO)
+    asked = {"size": 64, "output": "input", "format": "png"}
+    none, half, full = (
+        decoded(service.translate(encoded(original, "PNG"), strength=strength, **asked).content).astype(int) for strength in (0, 0.5, 1)
+    )
+    assert (none == np.asarray(original)).all()
+    assert np.abs(half - (none + full) / 2).max() <= 1
+
+
 def test_keep_colors_takes_the_lightness_alone(service: Service) -> None:
     original = Image.open(PHOTO).resize((96, 64))
     plain = service.translate(encoded(original, "PNG")).content

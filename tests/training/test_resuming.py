@@ -91,7 +91,7 @@ def test_two_processes_train_as_one_with_the_double_batch(domains: tuple[Path, P
     fields = {"pool_size": 0, "precision": "fp32", "checkpoint_every": 2, "decay_steps": 0}
     for steps in (4, 6):
         train = torchrun(train_command(domains, tmp_path / "two", **fields, steps=steps))
-        subprocess.run(train, cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(train, cwd=ROOT, check=True)
     Trainer(tiny_config(domains, **fields, batch_size=2), tmp_path / "one").train()
     one, two = read_losses(tmp_path / "one"), read_losses(tmp_path / "two")
     assert one[0] == pytest.approx(two[0], rel=1e-4)
