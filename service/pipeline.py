@@ -87,12 +87,12 @@ class Pipeline:
     async def _through(self, directions: list[str], upload: bytes, order: Order, deadline: float) -> Answer:
         async with _by(deadline):
             picture, decode_seconds = await self._decoded(upload, order.size)
-            area = math.prod(picture.original_size)
             pixels, translations = picture.pixels, []
             for direction in directions:
                 translations.append(await self._tiler.translate(direction, pixels, deadline))
                 pixels = translations[-1].pixels
             file_format = order.choose_format(picture.format)
+            area = math.prod(picture.original_size if order.output == "input" else pixels.shape[:2])
             content, encode_seconds = await self._timed(partial(_encoded, upload, picture, pixels, order, file_format), area)
             error, _ = await self._timed(partial(_difference, picture.pixels, pixels), area) if len(directions) > 1 else (None, 0)
         seconds = {
@@ -112,7 +112,7 @@ class Pipeline:
         return picture, seconds + more_seconds
 
     async def _timed(self, function: Callable[[], T], area: int) -> tuple[T, float]:
-        """`function` in a codec, for an upload of `area` pixels, and how long it took there and waiting for it."""
+        """`function` in a codec, for a picture of `area` pixels, and how long it took there and waiting for it."""
         codecs = self._large_codecs if area > LARGE else self._codecs
         begun = time.monotonic()
         result = await codecs.run(function)
