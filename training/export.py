@@ -40,6 +40,7 @@ from training.logs import mean_losses, read_losses
 from training.precision import Variant, variants
 from training.sheets import card_sheet, precision_sheet
 from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
+from training.triton import CONFIG, triton_config
 
 OPSET = 18
 """Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
@@ -211,7 +212,7 @@ def write_bundle(
     pair = precision_sheet(exported.onnx, int8, shown[:2]) if int8 and shown else None
     beside = {name: picture for name, picture in ((SAMPLES, sheet), (INT8_SAMPLES, pair)) if picture is not None}
     card = model_card(manifest, has_samples=sheet is not None, has_int8_samples=pair is not None)
-    return write_version(models / direction, manifest, contents, {CARD: card.encode()} | beside)
+    return write_version(models / direction, manifest, contents, beside | {CARD: card.encode(), CONFIG: triton_config(manifest).encode()})
 
 
 def _file(path: str, precision: Precision, content: bytes, purpose: Purpose = "pictures") -> ModelFile:

@@ -125,5 +125,5 @@ def test_limits_and_keys_are_those_of_uploads() -> None:
 
 
 def test_deadline_is_that_of_uploads() -> None:
-    with running_service(deadline_seconds=0.001) as hasty:
+    with running_service(deadline_seconds=1e-6) as hasty:
         assert hasty.client.post(INFER, json=document()).status_code == 504

@@ -74,7 +74,7 @@ async def open_loop(running: Service, picture: bytes, rate: float, seconds: floa
 
 @pytest.fixture
 def busy() -> Iterator[Service]:
-    with running_service(deadline_seconds=DEADLINE) as running:
+    with running_service(deadline_seconds=DEADLINE, intra_op_threads=1) as running:
         yield running
 
 

@@ -157,7 +157,7 @@ def test_picture_larger_than_the_whole_queue_is_told_to_be_smaller(photo: bytes)
 
 
 def test_deadline_that_passes_is_504(photo: bytes) -> None:
-    with running_service(deadline_seconds=0.005) as running:
+    with running_service(deadline_seconds=1e-6) as running:
         assert_problem(running.translate(photo), 504)
         assert running.client.get("/health/live").status_code == 200
 

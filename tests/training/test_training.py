@@ -141,6 +141,7 @@ def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Pa
         card = (models / direction / "README.md").read_text()
         assert all(told in card for told in ("![samples](samples.jpg)", "Crops.", "Licence: CC0"))
         assert str(ROOT.parent) not in (models / direction / "model.json").read_text()
+        assert f'name: "{direction}"' in (models / direction / "config.pbtxt").read_text()
     assert len(list((tmp_path / "out").iterdir())) == 5
     assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
 
