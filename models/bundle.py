@@ -2,7 +2,7 @@
 
     <direction>/model.json           the manifest: what the direction is, and its versions
     <direction>/README.md            the model card
-    <direction>/config.pbtxt         the same for NVIDIA's Triton, which can serve these folders, too
+    <direction>/config.pbtxt         what NVIDIA's Triton needs to serve the same folder (training/triton.py)
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
     <direction>/<version>/int8.onnx  the same in another precision, where the manifest lists one; so also fp16.onnx
     <direction>/<version>/tiling.onnx the same for tiles: instance norms' statistics in and out, too (training/tiling.py)

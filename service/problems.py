@@ -22,8 +22,34 @@ from service.pictures.errors import BrokenPicture, NotAPicture, PictureError, To
 MEDIA_TYPE = "application/problem+json"
 
 
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong, and what to do (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "description": "Names the kind of problem; never changes."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What to do."},
+        "request_id": {"type": "string", "description": "By which the service's log knows the request."},
+        "directions": {"type": "array", "items": {"type": "string"}, "description": "Those that there are."},
+        "limit": {"type": "integer", "description": "Bytes, files or pixels that are taken."},
+        "retry_after": {"type": "integer", "description": "Seconds until it is worth to ask again."},
+    },
+    "examples": [
+        {
+            "type": "urn:cyclegan:problem:queue-full",
+            "title": "Queue full",
+            "status": 503,
+            "detail": "The queue is full: send the request again in 2 s.",
+            "request_id": "0f8d2c9be8a44d5b9d3a7d8f5c1e6a70",
+            "retry_after": 2,
+        }
+    ],
+}
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"type": "object"}}}}
+    status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for status, description in {
         400: "No picture in the body, or a malformed body",
         401: "Keys are configured and none that fits was sent",
@@ -119,7 +145,7 @@ def to_problem(error: Exception) -> Problem:
         case Draining():
             return Problem(503, "Draining", "This server is stopping: send the request again, to another one.", retry_after=1)
         case DeadlinePassed():
-            return Problem(504, "Deadline passed", "No answer in time: send it again later, or ask for a smaller `size`.")
+            return Problem(504, "Deadline passed", "No answer in time: send it again later, or a smaller picture.")
         case RequestValidationError():
             return Problem(422, "Invalid parameter", "; ".join(map(_parameter_problem, error.errors())))
         case HTTPException():

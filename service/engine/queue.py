@@ -45,7 +45,9 @@ class TooLarge(EngineError):
     """More pixels than can ever be translated in time."""
 
     def __init__(self, pixels: int, limit: int) -> None:
-        super().__init__(f"{pixels:,} pixels are more than this server translates at once, {limit:,}: ask for a smaller `size`.")
+        super().__init__(
+            f"{pixels:,} pixels are more than this server translates at once, {limit:,}: ask for a smaller `size`, or send fewer."
+        )
         self.limit = limit
 
 

@@ -22,8 +22,15 @@ from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, writ
 from service.routes.translate import while_connected
 from service.routes.uploads import read_body
 
+ERROR = {
+    "type": "object",
+    "title": "InferenceError",
+    "required": ["error"],
+    "properties": {"error": {"type": "string", "description": "What went wrong, and what to do."}},
+}
+EXAMPLE = {"inputs": [{"name": "pictures", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": [200, 90, 40, 30, 110, 190]}]}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {"application/json": {"schema": {"type": "object", "required": ["error"]}}}}
+    status: {"description": description, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceError"}}}}
     for status, description in {
         400: "Not a request of this protocol",
         401: "Keys are configured and none that fits was sent",
@@ -40,7 +47,10 @@ ASKED = {
     "requestBody": {
         "required": True,
         "description": f"JSON, with the tensor `pictures`, UINT8 [n, h, w, 3], in it or, with the header {HEADER}, behind it.",
-        "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {}},
+        "content": {
+            "application/json": {"schema": {"type": "object", "example": EXAMPLE}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
     },
 }
 

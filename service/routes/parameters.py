@@ -15,7 +15,7 @@ from service.settings import Settings
 class Parameters(BaseModel):
     """The query of /translate and /cycle."""
 
-    direction: str = Field(description="A loaded direction; GET /directions lists them.", examples=["photo2monet"])
+    direction: str = Field(description="A loaded direction; GET /directions lists them.", json_schema_extra={"example": "photo2monet"})
     size: Annotated[int, Field(ge=64, le=4096)] | Literal["original"] | None = Field(
         None, description="Longest side in pixels that the picture is translated at, or `original`; empty: the service's default."
     )
@@ -40,7 +40,8 @@ class Parameters(BaseModel):
         """As the OpenAPI page describes parameters."""
         schema = cls.model_json_schema()
         return [
-            {"name": name, "in": "query", "required": name in schema["required"], "description": field.pop("description"), "schema": field}
+            {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
+            | {part: field.pop(part) for part in ("description", "example") if part in field}
             for name, field in schema["properties"].items()
         ]
 
