@@ -125,7 +125,7 @@ def test_there_and_back_tells_the_error_and_settings_are_sent(browser: Browser, 
 def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(browser: Browser) -> None:
     large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
     with (
-        running_service(max_queue_pixels=2400 * 1670) as small,
+        running_service(max_queue_pixels=2400 * 1670, max_batch_pixels=2400 * 1670) as small,
         ThreadPoolExecutor(1) as other,
         opened(browser, small.url, **PHONE) as page,
     ):
@@ -162,3 +162,48 @@ def test_the_page_is_strict_about_what_it_loads(service: Service) -> None:
         policy = service.client.get(path).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
         assert "unsafe" not in policy
+
+
+def test_pictures_can_be_dropped_and_pasted(browser: Browser, service: Service) -> None:
+    make = """([content, name]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([Uint8Array.from(content)], name, { type: "image/png" }));
+        return transfer;
+    }"""
+    content = list(encoded(Image.open(PHOTO).resize((96, 64)), "PNG"))
+    with opened(browser, service.url, viewport={"width": 1280, "height": 900}) as page:
+        dropped, pasted = (page.evaluate_handle(make, [content, f"{name}.png"]) for name in ("dropped", "pasted"))
+        page.dispatch_event("#drop", "dragover", {"dataTransfer": dropped})
+        page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+        painted(page)
+        page.evaluate("(transfer) => dispatchEvent(new ClipboardEvent('paste', { clipboardData: transfer }))", pasted)
+        painted(page, 2)
+        assert [card.get_by_role("heading").inner_text() for card in page.get_by_role("listitem").all()] == ["dropped.png", "pasted.png"]
+
+
+def test_a_service_that_asks_for_a_key_is_given_one(browser: Browser) -> None:
+    with running_service(api_keys="secret") as locked, browser.new_context(**PHONE) as context:
+        page = context.new_page()
+        page.goto(locked.url)
+        expect(page.get_by_role("alert")).to_have_text("This service asks for a key.")
+        kept(page, "phone-key")
+        page.get_by_label("Key of this service").fill("secret")
+        page.get_by_label("Key of this service").press("Tab")
+        expect(page.get_by_label("Direction")).to_have_value("photo2monet")
+        page.get_by_label("Size").select_option("256")
+        choose(page, PHOTO)
+        painted(page)
+
+
+def test_the_api_can_be_tried_out_with_nobody_else_asked(browser: Browser, service: Service) -> None:
+    with browser.new_context() as context:
+        page, asked = context.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{service.url}/docs")
+        page.locator("#operations-pictures-translate").get_by_role("button", name="/translate").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.locator("input[type=file]").set_input_files(PHOTO)
+        with page.expect_response("**/translate?*") as response:
+            page.get_by_role("button", name="Execute").click()
+        assert (response.value.status, response.value.headers["content-type"]) == (200, "image/jpeg")
+        assert all(address.startswith((service.url, f"blob:{service.url}", "data:")) for address in asked)
