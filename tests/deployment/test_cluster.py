@@ -1,6 +1,7 @@
 """Ray Serve with docker/cluster.yaml, on a real cluster of two nodes on this machine, behind the real nginx."""
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -57,8 +58,8 @@ def nodes() -> Iterator[tuple[Node, Node]]:
     gcs = free_port()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         ports = [free_port(), free_port()]
-        # The second proxy's port, since both are on one machine.
-        environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_SERVE_WORKER_PROXY_HTTP_PORT": str(ports[1])}
+        environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}
+        environment["RAY_SERVE_WORKER_PROXY_HTTP_PORT"] = str(ports[1])  # since both nodes are on one machine
         places = [
             ["--head", f"--port={gcs}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false", f"--temp-dir={name}"],
             [f"--address=127.0.0.1:{gcs}"],
@@ -73,7 +74,7 @@ def nodes() -> Iterator[tuple[Node, Node]]:
         serve = subprocess.Popen(command, cwd=ROOT, env=environment)
         stack.callback(serve.wait, 10)
         stack.callback(serve.kill)
-        wait_until(lambda: serve.poll() is None and all(node.answers() for node in nodes), 80)
+        wait_until(lambda: serve.poll() is None and all(node.answers() for node in nodes), 180)
         yield nodes[0], nodes[1]
 
 
@@ -86,7 +87,7 @@ def _running_node(place: list[str], port: int, folder: Path, environment: dict[s
         started = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
         node = Node(psutil.Process(started.pid), port)
         try:
-            wait_until(lambda: started.poll() is None and "Ray runtime started" in Path(log.name).read_text())
+            wait_until(lambda: started.poll() is None and "Ray runtime started" in Path(log.name).read_text(), 120)
             yield node
         finally:
             node.kill()
@@ -101,5 +102,5 @@ def test_both_nodes_serve_and_one_that_is_killed_under_load_loses_nothing(nodes:
     head, other = nodes
     with running_nginx(*(f"127.0.0.1:{node.port}" for node in nodes)) as nginx, load(nginx, photo) as statuses:
         other.kill()
-        wait_until(lambda: head.replicas() == 2)
+        wait_until(lambda: head.replicas() == 2, 120)
     assert set(statuses) == {200}
