@@ -1,4 +1,4 @@
-"""The service on a Ray cluster: `serve run docker/cluster.yaml`, or `serve run service.cluster:app` with Ray's defaults.
+"""The service on a Ray cluster: `serve run --working-dir . docker/cluster.yaml`, or `serve run service.cluster:app` with Ray's defaults.
 
 Each replica is the whole app of `service.app`, with sessions and a queue of its own; Ray Serve places them, scales them
 on ongoing requests, and starts dead ones again. The settings are those of the environment.

@@ -31,8 +31,8 @@ class Nginx:
 
 @contextmanager
 def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere")) -> Iterator[Nginx]:
-    """nginx in front of `upstreams` (host:port). Only addresses and folders differ from the configuration; Debian's
-    nginx knows no `resolve` yet."""
+    """nginx in front of `upstreams` (host:port). Only addresses and folders differ from the configuration, and what
+    Debian's nginx does not know yet: `resolve` and `http2 on`."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
     assert program, "nginx is not installed: apt-get install nginx-light"
     servers = "".join(f"server {upstream} max_fails=0;" for upstream in upstreams)
@@ -41,8 +41,14 @@ def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere")) -> Ite
         running.folder.chmod(0o755)  # where this is root, nginx's workers are not
         configuration, found = re.subn(r"server service:8000 resolve max_fails=0;", servers, CONFIGURATION.read_text())
         assert found == 1
-        replaced = {"listen 8080": f"listen 127.0.0.1:{running.port}", "listen 8443": f"listen 127.0.0.1:{running.tls_port}"}
-        for old, new in (replaced | {"/tmp/nginx": f"{name}/nginx", "/etc/cyclegan/certificates": f"{name}/certificates"}).items():
+        for old, new in {
+            "listen 8080": f"listen 127.0.0.1:{running.port}",
+            "listen 8443 ssl": f"listen 127.0.0.1:{running.tls_port} ssl http2",
+            "http2 on;": "",
+            "/tmp/nginx": f"{name}/nginx",
+            "/etc/cyclegan/certificates": f"{name}/certificates",
+        }.items():
+            assert old in configuration
             configuration = configuration.replace(old, new)
         if certificates.exists():
             shutil.copytree(certificates, running.folder / "certificates")

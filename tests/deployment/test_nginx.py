@@ -1,9 +1,10 @@
 """The real nginx with docker/nginx.conf in front of the running service."""
 
+import json
 import re
 import socket
 import ssl
-import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from service.settings import Settings
-from tests.conftest import Service, assert_problem, decoded, free_port
+from tests.conftest import Service, assert_problem, decoded, free_port, running_service
 from tests.deployment.conftest import CONFIGURATION, running_nginx
 
 LIMIT = Settings.model_fields["max_upload_bytes"].default
@@ -64,10 +66,41 @@ def test_every_path_is_reached_but_the_metrics(nginx: httpx.Client, service: Ser
     assert_problem(nginx.get("/metrics"), 404)
 
 
-def test_security_headers_are_on_answers_and_on_errors(nginx: httpx.Client) -> None:
+def test_security_headers_are_on_answers_and_on_errors_once(nginx: httpx.Client) -> None:
     for path in ("/", "/metrics"):
-        assert nginx.get(path).headers["x-content-type-options"] == "nosniff"
-        assert nginx.get(path).headers["x-frame-options"] == "DENY"
+        headers = nginx.get(path).headers
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+        assert headers.get_list("x-frame-options") == ["DENY"]
+
+
+@pytest.mark.parametrize("path", ["/", "/web/worker.js", "/web/manifest.webmanifest"])
+def test_the_page_goes_through_with_its_headers(nginx: httpx.Client, service: Service, path: str) -> None:
+    through, direct = nginx.get(path), service.client.get(path)
+    assert through.content == direct.content
+    assert "content-security-policy" in direct.headers
+    assert direct.headers["service-worker-allowed"] == "/"
+    for name in set(direct.headers) - {"date", "server", "x-request-id"}:
+        assert through.headers.get_list(name) == direct.headers.get_list(name)
+
+
+def test_the_log_tells_of_each_request_who_what_and_how_long(
+    photo: bytes, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # as in docker-compose.yml
+    with running_service(log_format="json") as service, running_nginx(service.address) as running, running.client("127.0.0.9") as client:
+        headers = {"X-Request-ID": "mine", "X-Forwarded-For": "192.0.2.1"}
+        answer = client.post("/translate?direction=photo2monet&size=64", files={"image": photo}, headers=headers)
+        client.post("/translate?direction=nowhere", headers={"X-Request-ID": "refused"})
+    parsed = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    lines = {line["request_id"]: line for line in parsed if line["event"] == "request"}
+    line = lines["mine"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/translate", 200)
+    assert line["client"] == "127.0.0.9"  # not what it claims to be
+    assert line["direction"] == "photo2monet"
+    assert (line["pictures"], line["bytes_in"], line["bytes_out"]) == (1, len(photo), len(answer.content))
+    stages = sum(line[f"{stage}_ms"] for stage in ("decode", "queue", "infer", "encode"))
+    assert 0 < stages <= line["ms"] + 1
+    assert lines["refused"]["status"] == 404
 
 
 def test_a_client_that_sends_too_much_is_429_and_others_are_answered(service: Service) -> None:
@@ -87,12 +120,14 @@ def test_oversized_body_is_refused_without_being_read_or_stored(service: Service
 
 
 def test_with_certificates_there_are_tls_and_http_2(service: Service, tmp_path: Path) -> None:
-    names = ["-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt"), "-subj", "/CN=localhost"]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *names], check=True)
-    with running_nginx(service.address, certificates=tmp_path) as running:
-        context = ssl._create_unverified_context()
-        with httpx.Client(http2=True, verify=context) as client:
-            response = client.get(f"https://127.0.0.1:{running.tls_port}/directions")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "tls.key")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with running_nginx(service.address, certificates=tmp_path) as running, httpx.Client(http2=True, verify=context) as client:
+        response = client.get(f"https://localhost:{running.tls_port}/directions")
         assert (response.status_code, response.http_version) == (200, "HTTP/2")
         assert "max-age" in response.headers["strict-transport-security"]
 
@@ -102,6 +137,27 @@ def test_without_a_service_it_says_so_in_a_problem(photo: bytes) -> None:
         headers = {"X-Request-ID": "mine"}
         response = client.post("/translate?direction=photo2monet", files={"image": photo}, headers=headers)
         assert assert_problem(response, 502)["request_id"] == response.headers["x-request-id"] == "mine"
+
+
+def test_a_service_that_goes_and_comes_at_once_is_asked_again(photo: bytes) -> None:
+    """As where replicas change while nginx looks for one that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bodies: list[bytes] = []
+
+        def serve() -> None:
+            listener.accept()[0].close()
+            connection = listener.accept()[0]
+            with connection, connection.makefile("rb") as request:
+                headers = dict(line.lower().split(b": ", 1) for line in iter(request.readline, b"\r\n") if b": " in line)
+                bodies.append(request.read(int(headers[b"content-length"])))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        with running_nginx(f"127.0.0.1:{listener.getsockname()[1]}") as running, running.client() as client:
+            assert client.post("/translate", content=photo).status_code == 200
+        serving.join(10)
+        assert bodies == [photo]
 
 
 def test_headers_cannot_break_a_problem_of_nginxs_own(nginx: httpx.Client) -> None:

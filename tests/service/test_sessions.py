@@ -1,5 +1,8 @@
 """Which file of a bundle is served, on what, and why."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from models.bundle import Bundle, Device, Manifest, ModelFile, Precision, Versio
 from service.engine import sessions
 from service.engine.catalog import Catalog
 from service.engine.sessions import CPU, CUDA, TENSORRT, choose_providers, count_lanes, has_vnni, open_session
+from tests.conftest import ROOT
 
 
 def sines(times: int = 0) -> bytes:
@@ -108,3 +112,12 @@ def test_vnni_is_read_from_the_cpus_flags(tmp_path: Path, text: str | None, told
     if text is not None:
         (tmp_path / "cpuinfo").write_text(text)
     assert has_vnni(tmp_path / "cpuinfo") is told
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry begins with an id of this machine in the user's cache."""
+    switches = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in switches} | {"HOME": str(tmp_path)}
+    script = "from pathlib import Path; from service.engine.catalog import Catalog; Catalog(Path('models'), ('auto',), 1).open_new()"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
