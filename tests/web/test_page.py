@@ -46,7 +46,7 @@ def opened(browser: Browser, url: str, **options: object) -> Iterator[Page]:
         yield page
         assert all(address.startswith((url, f"blob:{url}")) for address in asked)
         assert [text for text in complaints if "Failed to load resource" not in text] == []
-        assert page.evaluate("window.shifts") < 0.01
+        assert page.evaluate("window.shifts") < 0.05  # half of what web.dev calls good
 
 
 def kept(page: Page, name: str) -> None:
@@ -200,7 +200,7 @@ def test_the_api_can_be_tried_out_with_nobody_else_asked(browser: Browser, servi
         page, asked = context.new_page(), []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{service.url}/docs")
-        page.locator("#operations-pictures-translate").get_by_role("button", name="/translate").click()
+        page.locator("#operations-pictures-translate .opblock-summary-control").click()
         page.get_by_role("button", name="Try it out").click()
         page.locator("input[type=file]").set_input_files(PHOTO)
         with page.expect_response("**/translate?*") as response:
