@@ -62,7 +62,15 @@ def test_a_file_that_was_tampered_with_is_translated_or_a_problem(service: Servi
         assert_problem(response, response.status_code)
 
 
-@pytest.mark.parametrize("method_and_path", ["POST /translate", "POST /cycle", "GET /directions", "GET /health/live", "GET /health/ready"])
+MODEL = "/v2/models/{name}"
+OPERATIONS = [
+    "POST /translate", "POST /cycle", "GET /directions", "GET /health/live", "GET /health/ready",
+    "GET /v2", "GET /v2/health/live", "GET /v2/health/ready", f"GET {MODEL}", f"GET {MODEL}/ready", f"POST {MODEL}/infer",
+    f"GET {MODEL}/versions/{{version}}", f"GET {MODEL}/versions/{{version}}/ready", f"POST {MODEL}/versions/{{version}}/infer",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method_and_path", OPERATIONS)
 def test_the_service_does_what_its_openapi_page_says(service: Service, method_and_path: str) -> None:
     method, path = method_and_path.split()
     operation = schemathesis.openapi.from_url(f"{service.url}/openapi.json")[path][method]

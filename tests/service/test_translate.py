@@ -229,8 +229,14 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
     with running_service(max_batch_pixels=2400 * 1604) as running, ThreadPoolExecutor(1) as other:  # the large one runs whole
         busy = other.submit(lambda: running.translate(large, size="original"))
         time.sleep(0.3)
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{running.url}/translate?direction=monet2photo", files={"image": small}, timeout=httpx.Timeout(5, read=0.1))
+        tensor = {"name": "pictures", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}
+        for path, body in (
+            ("/translate?direction=monet2photo", {"files": {"image": small}}),
+            ("/v2/models/monet2photo/infer", {"json": {"inputs": [tensor]}}),
+        ):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(running.url + path, **body, timeout=httpx.Timeout(5, read=0.1))
         assert busy.result().status_code == 200
-        wait_until(lambda: 'path="/translate",status="499"' in running.client.get("/metrics").text)
+        for path in ("/translate", "/v2/models/{name}/infer"):
+            wait_until(lambda: f'path="{path}",status="499"' in running.client.get("/metrics").text)  # noqa: B023
         assert 'cyclegan_inference_seconds_count{direction="monet2photo"}' not in running.client.get("/metrics").text
