@@ -1,15 +1,12 @@
 """What an operator sees: Prometheus metrics, logs, request ids, Server-Timing."""
 
-import asyncio
-import atexit
 import logging
 import random
 import re
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -74,44 +71,12 @@ def configure_logging(log_format: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    structlog.configure(
-        processors=[*shared, *last],
-        logger_factory=structlog.WriteLoggerFactory(Gathered(sys.stderr)),  # type: ignore[arg-type]  # it needs no more of a file
-        cache_logger_on_first_use=True,
-    )
+    structlog.configure(processors=[*shared, *last], logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     ))  # fmt: skip
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-
-
-class Gathered:
-    """Writes the lines of a moment at once: at each write the event loop lets other threads run, and waits for its turn again."""
-
-    MOMENT = 0.1
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self._lines: deque[str] = deque()
-        atexit.register(self._write_all)
-
-    def write(self, line: str) -> None:
-        self._lines.append(line)
-
-    def flush(self) -> None:
-        """Soon, where an event loop runs in this thread; else now."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._write_all()
-        else:
-            if len(self._lines) == 1:
-                loop.call_later(self.MOMENT, self._write_all)
-
-    def _write_all(self) -> None:
-        self._file.write("".join(self._lines.popleft() for _ in range(len(self._lines))))
-        self._file.flush()
 
 
 class Observer:
