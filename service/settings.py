@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     max_queue_pixels: int = Field(64 * 512 * 512, ge=1)
     """Most pixels of whole pictures waiting or running; those in tiles may together be as large as the largest upload."""
     intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)
-    """Threads of a session on the CPU; as many as the CPUs that this process may use."""
+    """Threads that sessions have on the CPU, all together; as many as the CPUs that this process may use."""
     drain_seconds: float = Field(1.0, ge=0)
     """After SIGTERM: how long /health/ready says 503 before the listening socket closes. Ctrl-C does not wait."""
     api_keys: Annotated[tuple[SecretStr, ...], CommaSeparated] = ()

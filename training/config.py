@@ -68,8 +68,6 @@ class TrainingConfig(BaseModel):
     upsampling: Literal["transposed", "nearest"] = "transposed"
     """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
     (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). For ResNets."""
-    skip: float = Field(0.0, ge=0, lt=1)
-    """Share of the input picture itself in a ResNet's output: keeps colours and detail that small generators lose."""
     discriminator: Literal["patchgan", "pixel"] = "patchgan"
     """The critics' architecture: patches of a size that n_layers sets, or single pixels."""
     ndf: int = Field(64, ge=1)

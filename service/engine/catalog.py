@@ -10,7 +10,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
-from service.engine.sessions import choose_providers, new_session, on_gpu, open_session
+from service.engine.sessions import Opened, choose_providers, new_session, on_gpu, open_session
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
@@ -18,25 +18,30 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Generator:
-    """One direction's session."""
+    """One direction's sessions."""
 
     bundle: Bundle
-    session: onnxruntime.InferenceSession
-    precision: Precision
+    opened: Opened
     tiling: onnxruntime.InferenceSession | None
-    """For tiles, in fp32; None where the bundle has no graph for them."""
+    """For tiles, in fp32, each lane's; None where the bundle has no graph for them."""
 
     @property
     def direction(self) -> str:
         return self.bundle.direction
 
     @property
-    def provider(self) -> str:
-        return self.session.get_providers()[0]
+    def precision(self) -> Precision:
+        return self.opened.precision
 
-    def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(n, h, w, 3) bytes to the same; h and w must be multiples of the bundle's `multiple`. Blocks."""
-        (translations,) = self.session.run(None, {"pictures": pictures})
+    @property
+    def provider(self) -> str:
+        return self.opened.session.get_providers()[0]
+
+    def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
+        """(n, h, w, 3) bytes to the same; h and w must be multiples of the bundle's `multiple`. Where they are `alone`, with
+        all of a CPU's threads. Blocks."""
+        session = self.opened.wide if alone and self.opened.wide else self.opened.session
+        (translations,) = session.run(None, {"pictures": pictures})
         return np.asarray(translations)
 
     def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -52,7 +57,7 @@ class Generator:
         return Statistics(self, np.full(self.tiling.get_inputs()[1].shape[1], np.nan, np.float32))
 
     def warm_up(self, largest: int) -> tuple[int, float]:
-        """Run twice on an empty picture of the trained size; its pixels, and the seconds that the second run took.
+        """Run on an empty picture of the trained size; its pixels, and the seconds that a lane's second run took.
 
         On a GPU a batch of `largest` pixels comes first, lest the arena grow again while it serves.
         """
@@ -60,6 +65,7 @@ class Generator:
         if on_gpu([self.provider]):
             self.run(np.zeros((max(1, largest // size**2), size, size, 3), np.uint8))
         picture = np.zeros((1, size, size, 3), np.uint8)
+        self.run(picture, alone=True)
         self.run(picture)
         begun = time.monotonic()
         self.run(picture)
@@ -116,6 +122,5 @@ class Catalog:
 
 
 def _open(bundle: Bundle, providers: list[str], threads: int) -> Generator:
-    chosen = open_session(bundle, providers, threads)
-    tiling = bundle.path("fp32", "tiles")
-    return Generator(bundle, chosen.session, chosen.precision, new_session(tiling, providers, threads) if tiling else None)
+    opened, tiling = open_session(bundle, providers, threads), bundle.path("fp32", "tiles")
+    return Generator(bundle, opened, new_session(tiling, providers, 1) if tiling else None)

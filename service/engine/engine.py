@@ -10,7 +10,7 @@ from models.padding import Pixels
 from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
-from service.engine.sessions import count_lanes
+from service.engine.sessions import count_lanes, longest_batch
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -31,7 +31,8 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
-        self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, count_lanes(self.catalog.providers))
+        lanes = count_lanes(self.catalog.providers, settings.intra_op_threads)
+        self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes, longest_batch(self.catalog.providers))
         self._largest = settings.max_batch_pixels
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False

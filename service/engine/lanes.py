@@ -1,4 +1,8 @@
-"""Batches to pixels: each lane is one session run in flight, in a thread of its own."""
+"""Batches to pixels: each lane is one session run in flight, in a thread of its own.
+
+On a CPU there is a lane for each of its threads. A run with several threads of its own takes longer in all, since they wait
+for each other at every layer; but a picture that is alone is done sooner by it.
+"""
 
 import asyncio
 import re
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.queue import InferenceFailed, Queue, Request
+from service.engine.sessions import on_gpu
 from service.engine.threads import Threads
 from service.telemetry import METRICS
 
@@ -27,6 +32,7 @@ class Lanes:
         self._queue = queue
         self._catalog = catalog
         self._threads = Threads(queue.lanes, "lane")
+        self._running = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -50,22 +56,31 @@ class Lanes:
         while True:
             batch = await self._queue.take()
             begun = max(free_since, batch[0].arrived)
+            self._running += len(batch)
+            alone = self._alone(batch)
             try:
-                await self._serve(batch)
+                await self._serve(batch, alone)
             except BaseException as error:
                 log.error("lane died", error=repr(error))
                 for request in batch:
                     _fail(request, error)
                 raise
             finally:
+                self._running -= len(batch)
                 free_since = self._queue.clock()
-                self._queue.rates[batch[0].direction].add(sum(request.cost for request in batch), free_since - begun)
+                seconds = (free_since - begun) * (self._queue.lanes if alone else 1)
+                self._queue.rates[batch[0].direction].add(sum(request.cost for request in batch), seconds)
                 self._queue.finish(batch)
 
-    async def _serve(self, batch: list[Request]) -> None:
+    def _alone(self, batch: list[Request]) -> bool:
+        """Whether other lanes would have nothing to do on a CPU whose threads they share; tiles never come alone."""
+        few = self._running + self._queue.waiting < self._queue.lanes
+        return few and batch[0].statistics is None and not on_gpu(self._catalog.providers)
+
+    async def _serve(self, batch: list[Request], alone: bool = False) -> None:
         """Answer each request; a batch that fails is run again by halves, so that an error touches only its own."""
         try:
-            translations = await self._run(batch)
+            translations = await self._run(batch, alone)
         except Exception as error:
             log.warning("batch failed", direction=batch[0].direction, requests=len(batch), error=str(error))
             if len(batch) == 1:
@@ -83,12 +98,12 @@ class Lanes:
             if not request.answer.done():
                 request.answer.set_result(translation)
 
-    async def _run(self, batch: list[Request]) -> NDArray[np.uint8]:
+    async def _run(self, batch: list[Request], alone: bool) -> NDArray[np.uint8]:
         direction = batch[0].direction
         statistics = batch[0].statistics
         generator = statistics.generator if statistics else self._catalog.generators[direction]
         begun = time.monotonic()
-        translations = await self._threads.run(partial(_translate, generator, batch))
+        translations = await self._threads.run(partial(_translate, generator, batch, alone))
         seconds = time.monotonic() - begun
         METRICS.busy_seconds.inc(seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
@@ -99,11 +114,11 @@ class Lanes:
         return translations
 
 
-def _translate(generator: Generator, batch: list[Request]) -> NDArray[np.uint8]:
+def _translate(generator: Generator, batch: list[Request], alone: bool) -> NDArray[np.uint8]:
     pictures = np.stack([request.pixels for request in batch])
     given = [request.statistics.values for request in batch if request.statistics]
     if not given:
-        return generator.run(pictures)
+        return generator.run(pictures, alone)
     translations, used = generator.run_tiles(pictures, np.stack(given))
     for request, values in zip(batch, used, strict=True):
         request.statistics = Statistics(generator, values)

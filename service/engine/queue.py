@@ -105,9 +105,13 @@ class Rate:
 class Queue:
     """Waiting requests, by group, in order of arrival; and those that lanes have taken, until they are finished."""
 
-    def __init__(self, max_pixels: int, max_batch_pixels: int, lanes: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_pixels: int, max_batch_pixels: int, lanes: int = 1, max_batch_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.max_pixels = max_pixels
         self.max_batch_pixels = max_batch_pixels
+        self.max_batch_seconds = max_batch_seconds
         self.lanes = lanes
         self.rates: dict[str, Rate] = {}
         """One for each direction that is taken."""
@@ -181,12 +185,16 @@ class Queue:
         if not self._groups:
             return []
         group = min(self._groups.values(), key=lambda group: next(iter(group)).arrived)
-        fitting = max(1, self.max_batch_pixels // next(iter(group)).cost)
-        batch = list(group)[:fitting]
+        batch = list(group)[: self._fitting(next(iter(group)))]
         for request in batch:
             self._remove(request)
             request.started = now
         return batch
+
+    def _fitting(self, request: Request) -> int:
+        """How many such make a batch."""
+        seconds = self.rates[request.direction].seconds(request.cost)
+        return max(1, int(min(self.max_batch_pixels // request.cost, self.max_batch_seconds / seconds)))
 
     def finish(self, batch: list[Request]) -> None:
         """The batch has left its lane."""

@@ -1,9 +1,10 @@
 """Bundles' files to sessions: which provider, which precision, and why."""
 
 import ctypes
+import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -28,14 +29,19 @@ TensorRT builds an engine for minutes, and keeps it."""
 WORTHWHILE = 1.2
 """Times that INT8 must be faster than fp32 to be served."""
 TIMED_RUNS = 9
+CPU_BATCH_SECONDS = 0.02
+"""Of work in a batch on a CPU, where more at once is no faster: batches only save handing over what is small."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, and the precision that it computes in."""
+    """What a bundle runs on, and the precision that it computes in."""
 
     session: onnxruntime.InferenceSession
+    """Each lane's: on a CPU it has one thread, since lanes side by side do more than threads that wait for each other."""
     precision: Precision
+    wide: onnxruntime.InferenceSession | None = None
+    """With all threads, for a picture that is alone; None where that is no other."""
 
 
 def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
@@ -52,9 +58,14 @@ def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
     return [CUDA, CPU], "this machine has an NVIDIA driver; CPU here means that CUDA's libraries did not load"
 
 
-def count_lanes(providers: list[str]) -> int:
-    """Two on a GPU, so that copies overlap compute."""
-    return 2 if on_gpu(providers) else 1
+def count_lanes(providers: list[str], threads: int) -> int:
+    """Two on a GPU, so that copies overlap compute; one for each of a CPU's threads."""
+    return 2 if on_gpu(providers) else threads
+
+
+def longest_batch(providers: list[str]) -> float:
+    """How many seconds of work make a batch at most."""
+    return math.inf if on_gpu(providers) else CPU_BATCH_SECONDS
 
 
 def on_gpu(providers: list[str]) -> bool:
@@ -71,14 +82,16 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def open_session(bundle: Bundle, providers: list[str], threads: int) -> Opened:
     """fp16 on a GPU, and INT8 on a CPU with VNNI that is enough faster with it; else, and where there is no such file, fp32."""
-    if on_gpu(providers) and bundle.path("fp16"):
-        opened = _open(bundle, "fp16", providers, threads)
+    if on_gpu(providers):
+        precision: Precision = "fp16" if bundle.path("fp16") else "fp32"
+        opened = _open(bundle, precision, providers, threads)
         if opened.session.get_providers()[0] != CPU:
             return opened
-    whole = _open(bundle, "fp32", providers, threads)
-    if whole.session.get_providers()[0] == CPU and bundle.path("int8") and has_vnni():
-        return choose_faster(bundle, whole, _open(bundle, "int8", providers, threads))
-    return whole
+        providers = [CPU]
+    chosen = _open(bundle, "fp32", providers, 1)
+    if bundle.path("int8") and has_vnni():
+        chosen = choose_faster(bundle, chosen, _open(bundle, "int8", providers, 1))
+    return replace(chosen, wide=_open(bundle, chosen.precision, providers, threads).session) if threads > 1 else chosen
 
 
 def choose_faster(bundle: Bundle, whole: Opened, quantised: Opened) -> Opened:
@@ -109,4 +122,5 @@ def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: i
 def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run the threads are for others
     return onnxruntime.InferenceSession(path, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])

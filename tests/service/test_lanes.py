@@ -19,7 +19,7 @@ class Inverting:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
         self.batches.append(len(pictures))
         if (pictures[:, 0, 0, 0] == POISON).any():
             raise RuntimeError("poisoned")
@@ -70,10 +70,10 @@ def test_one_poisoned_picture_in_sixteen_fails_alone() -> None:
 
 def test_out_of_memory_halves_the_batch_budget_and_fails_nobody() -> None:
     class Small(Inverting):
-        def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
             if len(pictures) > 4:
                 raise RuntimeError("Failed to allocate memory for requested buffer of size 67108864")
-            return super().run(pictures)
+            return super().run(pictures, alone)
 
     async def run() -> None:
         generator = Small()
@@ -109,7 +109,7 @@ class Death(BaseException):
 
 
 def test_a_lane_that_dies_is_told_and_fails_only_what_it_had() -> None:
-    def die(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def die(pictures: NDArray[np.uint8], alone: bool) -> NDArray[np.uint8]:
         raise Death
 
     async def run() -> None:
@@ -119,4 +119,25 @@ def test_a_lane_that_dies_is_told_and_fails_only_what_it_had() -> None:
         assert queue.idle
         await lanes.stop()
 
+    asyncio.run(run())
+
+
+def test_a_picture_that_is_alone_has_all_threads_and_those_that_are_not_share_them() -> None:
+    class Noting(Inverting):
+        def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
+            noted.append(alone)
+            return super().run(pictures)
+
+    async def run() -> None:
+        queue = Queue(max_pixels=10**9, max_batch_pixels=1, lanes=2)
+        queue.rates["there"] = Rate(10**6, 0.001)
+        lanes = Lanes(queue, SimpleNamespace(generators={"there": Noting()}, providers=["CPUExecutionProvider"]))  # type: ignore[arg-type]
+        await answers_to(queue, lanes, range(1))
+        assert noted == [True]
+        deadline = queue.clock() + 30
+        await asyncio.gather(*(queue.submit("there", picture(value), deadline).answer for value in range(4)))
+        assert noted[1:3] == [False, False]
+        await lanes.stop()
+
+    noted: list[bool] = []
     asyncio.run(run())

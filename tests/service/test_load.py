@@ -91,7 +91,7 @@ def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, 
     accepted = [answer for answer in answers if answer.status == 200]
     assert max(answer.after for answer in accepted) < DEADLINE + 1
     goodput = sum(answer.at < begun + SECONDS for answer in accepted) / SECONDS
-    assert goodput >= 0.7 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"
+    assert goodput >= 0.75 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"
     assert all(answer.retry_after == 1 or answer.retry_after <= DEADLINE for answer in answers if answer.retry_after)
     assert process.memory_info().rss < memory_before + 512 * 2**20
 

@@ -150,3 +150,11 @@ def test_the_rate_follows_the_latest_measurements() -> None:
     for _ in range(50):
         rate.add(1000, 0.5)
     assert rate.seconds(2000) == pytest.approx(1.0, rel=0.05)
+
+
+@in_a_loop
+async def test_a_batch_holds_no_more_work_than_it_may(clock: Clock) -> None:
+    queue = make_queue(clock, batch=100)
+    queue.max_batch_seconds = 2.5 * SECONDS
+    requests = [submit(queue) for _ in range(5)]
+    assert [await queue.take() for _ in range(3)] == [requests[:2], requests[2:4], requests[4:]]

@@ -101,7 +101,7 @@ def test_where_cuda_does_not_load_fp32_runs_on_the_cpu(tmp_path: Path, monkeypat
 
 def test_lanes_and_providers() -> None:
     assert choose_providers((TENSORRT, CUDA, CPU)) == ([TENSORRT, CUDA, CPU], "CYCLEGAN_PROVIDERS says so")
-    assert [count_lanes(providers) for providers in ([CPU], [CUDA, CPU], [TENSORRT, CUDA, CPU])] == [1, 2, 2]
+    assert [count_lanes(providers, 8) for providers in ([CPU], [CUDA, CPU], [TENSORRT, CUDA, CPU])] == [8, 2, 2]
 
 
 @pytest.mark.parametrize(
