@@ -1,0 +1,78 @@
+"""`python -m benchmarks`: this service beside what one would use instead, on this machine, in one run."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import bundles, gpu, processor, serving
+from benchmarks.environment import contenders_python, machine
+from benchmarks.report import Finding, Report
+from benchmarks.servers import OTHERS
+
+
+class Parts:
+    """Each method is a part of the run, by its name; all of them, in this order, are the whole."""
+
+    def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
+        self.bench, self.quick = bench, quick
+        self.models = models
+
+    def null(self) -> None:
+        serving.server_cost(self.bench, bundles.null_bundle(self.models / "null"))
+
+    def lite(self) -> None:
+        bundle = bundles.lite_bundle(self.models / "lite")
+        capacity = serving.real_work(self.bench, bundle)
+        serving.under_load(self.bench, bundle, capacity)
+
+    def decode(self) -> None:
+        processor.decoding(self.bench)
+
+    def memory(self) -> None:
+        serving.memory(self.bench, bundles.lite_bundle(self.models / "memory"), requests=40 if self.quick else 1000)
+
+    def int8(self) -> None:
+        processor.int8(self.bench, "lite", bundles.lite_bundle(self.models / "int8"), "whatever it brings", photographs=True)
+        if not self.quick:
+            bundle = bundles.standard_bundle(self.models / "int8-standard")
+            processor.int8(self.bench, "standard (random weights)", bundle, "at least 1.9", photographs=False)
+
+    def gpu(self) -> None:
+        there, why = gpu.has_gpu()
+        if there:
+            lite, standard = bundles.lite_bundle(self.models / "gpu-lite"), bundles.standard_bundle(self.models / "gpu-standard")
+            gpu.measure(self.bench, {"lite": lite, "standard": standard})
+        else:
+            self.bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
+
+
+PARTS = [name for name in vars(Parts) if not name.startswith("_")]
+
+
+def main(
+    parts: Annotated[str, typer.Option(help="Which to run, comma-separated.")] = ",".join(PARTS),
+    rounds: Annotated[int, typer.Option(min=1, help="In each of which every contender takes its turn.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Of each contender in each round.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="See that it works: a round of a second, beside plain FastAPI alone.")] = False,
+    output: Annotated[Path, typer.Option(help="Where table.md and table.json go, and the servers' logs.")] = Path("runs/benchmarks"),
+) -> None:
+    """Compare throughput, latency, CPU time and memory, side by side, in some twenty minutes."""
+    if unknown := set(parts.split(",")) - {*PARTS}:
+        raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
+    rounds, seconds, others = (1, 1, list(OTHERS)[:1]) if quick else (rounds, seconds, list(OTHERS))
+    bench = serving.Bench(report, others, contenders_python(output / "env"), rounds, seconds, output / "logs")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Parts(bench, Path(folder), quick)
+        for part in parts.split(","):
+            with console.status(f"measuring: {part}"):
+                getattr(chosen, part)()
+            report.write(output)
+    print(report.markdown())
+
+
+if __name__ == "__main__":
+    typer.run(main)
