@@ -15,14 +15,20 @@ from service.settings import usable_cpus
 
 
 def decoding(bench: Bench) -> None:
-    """A JPEG as telephones take it, for a translation at 512 pixels."""
+    """A JPEG as telephones take it, for a translation at 512 pixels: the service's way, and all of its pixels first."""
     content = pictures.jpeg(pictures.mosaic(4000, 3000))
-    scaled, full = [], []
+
+    def full() -> Image.Image:
+        whole = Image.open(io.BytesIO(content)).convert("RGB")
+        return whole.resize((512, 384), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+    took: dict[str, list[float]] = {"scaled": [], "full": []}
     for _ in range(bench.rounds):
-        scaled.append(sessions.repeat(lambda: decode(open_picture(content, 50_000_000), 512), bench.seconds / 5).p50_ms)
-        full.append(sessions.repeat(lambda: Image.open(io.BytesIO(content)).load(), bench.seconds / 5).p50_ms)
-    measured = f"{ratios(scaled, full)}: {median(scaled):.0f} and {median(full):.0f} ms"
-    bench.report.findings.append(Finding("12-megapixel JPEG at size=512: decode and shrink / full decode", measured, "at most 0.33"))
+        took["scaled"].append(sessions.repeat(lambda: decode(open_picture(content, 50_000_000), 512), bench.seconds / 5).p50_ms)
+        took["full"].append(sessions.repeat(full, bench.seconds / 5).p50_ms)
+    measured = f"{ratios(took['scaled'], took['full'])}: {median(took['scaled']):.0f} and {median(took['full']):.0f} ms"
+    what = "12-megapixel JPEG to 512 pixels: scaled decode and shrink / full decode and shrink"
+    bench.report.findings.append(Finding(what, measured, "at most 0.33"))
 
 
 def int8(bench: Bench, name: str, bundle: Bundle, asked: str, photographs: bool) -> None:

@@ -24,6 +24,9 @@ OTHERS = {
     "Ray Serve": "ray_deployment.py",
 }
 START_SECONDS = 120
+SETTLE_SECONDS = 20
+IDLE = 0.05
+"""CPU seconds that an idle server may take in a quarter of a second."""
 
 
 class Server:
@@ -78,11 +81,19 @@ class Server:
         try:
             yield
         finally:
+            self._settle()
             self.suspend()
 
     def suspend(self) -> None:
         for process in self._tree():
             process.suspend()
+
+    def _settle(self) -> None:
+        """Wait until it has done what a load has left it with, which would otherwise slow down the next."""
+        end, before = time.monotonic() + SETTLE_SECONDS, -1.0
+        while (now := self._cpu_seconds()) > before + IDLE and time.monotonic() < end:
+            before = now
+            time.sleep(0.25)
 
     def memory_mb(self) -> float:
         """Of all its processes; what they share counts once (PSS), where the system tells."""
