@@ -1,5 +1,6 @@
 """`python -m benchmarks`: this service beside what one would use instead, on this machine, in one run."""
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -63,8 +64,10 @@ def main(
     if unknown := set(parts.split(",")) - {*PARTS}:
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
-    rounds, seconds, others = (1, 1, list(OTHERS)[:1]) if quick else (rounds, seconds, list(OTHERS))
-    bench = serving.Bench(report, others, contenders_python(output / "env"), rounds, seconds, output / "logs")
+    if quick:  # plain FastAPI needs nothing that the service does not need
+        bench = serving.Bench(report, list(OTHERS)[:1], Path(sys.executable), 1, 1, output / "logs")
+    else:
+        bench = serving.Bench(report, list(OTHERS), contenders_python(output / "env"), rounds, seconds, output / "logs")
     with tempfile.TemporaryDirectory() as folder:
         chosen = Parts(bench, Path(folder), quick)
         for part in parts.split(","):
