@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from benchmarks.load import Load, post_at_once
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 OURS = "this service"
@@ -76,8 +79,7 @@ class Server:
     @contextmanager
     def awake(self) -> Iterator[None]:
         """Otherwise it is suspended, so that it takes nothing from the others."""
-        for process in self._tree():
-            process.resume()
+        self._ask(psutil.Process.resume)
         try:
             yield
         finally:
@@ -85,8 +87,7 @@ class Server:
             self.suspend()
 
     def suspend(self) -> None:
-        for process in self._tree():
-            process.suspend()
+        self._ask(psutil.Process.suspend)
 
     def _settle(self) -> None:
         """Wait until it has done what a load has left it with, which would otherwise slow down the next."""
@@ -97,36 +98,30 @@ class Server:
 
     def memory_mb(self) -> float:
         """Of all its processes; what they share counts once (PSS), where the system tells."""
-        total = 0
-        for process in self._tree():
-            with suppress(psutil.Error):
-                memory = process.memory_full_info()
-                total += getattr(memory, "pss", memory.rss)
-        return total / 1e6
+        each = self._ask(psutil.Process.memory_full_info)
+        return sum(getattr(memory, "pss", memory.rss) for memory in each) / 1e6
 
     def stop(self) -> None:
-        tree = self._tree()
-        for process in tree:
-            process.resume()
-        self._process.terminate()
-        _, left = psutil.wait_procs(tree, timeout=15)
-        for process in left:
+        """Ask it to end; what of it is still there after a while is killed."""
+        self._ask(psutil.Process.resume)
+        tree = self._ask(lambda process: process)
+        with suppress(psutil.Error):
+            self._process.terminate()
+        for process in psutil.wait_procs(tree, timeout=15)[1]:
             with suppress(psutil.Error):
                 process.kill()
 
     def _cpu_seconds(self) -> float:
-        total = 0.0
-        for process in self._tree():
-            with suppress(psutil.Error):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+        return sum(times.user + times.system for times in self._ask(psutil.Process.cpu_times))
 
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            return [self._process, *self._process.children(recursive=True)]
-        except psutil.Error:
-            return []
+    def _ask(self, question: Callable[[psutil.Process], T]) -> list[T]:
+        """What each of its processes says; those that have just ended say nothing."""
+        answers = []
+        with suppress(psutil.Error):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    answers.append(question(process))
+        return answers
 
 
 @contextmanager
