@@ -11,7 +11,7 @@ from benchmarks import pictures, sessions
 from benchmarks.load import closed_loop
 from benchmarks.report import Finding, ratios
 from benchmarks.servers import OURS, our_server
-from benchmarks.serving import SIDE, Bench, Contenders
+from benchmarks.serving import SIDE, Bench
 from models.bundle import Bundle
 from service.engine.sessions import CPU, CUDA, choose_providers, new_session
 from service.settings import usable_cpus
@@ -44,7 +44,7 @@ def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> N
         for workers in WORKERS:
             with our_server(bundle.folder.parent, bench.logs, picture, workers=workers, providers=provider) as server:
                 server_load = partial(server.measure, lambda url: closed_loop(url, picture, CLIENTS, bench.seconds))
-                contenders: Contenders = {f"bare session, batches of {len(batch)}": bare, OURS: server_load}
+                contenders = {f"bare session, batches of {len(batch)}": bare, OURS: server_load}
                 rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients, {workers} workers", contenders)
             over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(contenders))
             bench.report.findings.append(Finding(f"GPU: {name}, HTTP with {workers} workers / session", ratios(over_http, alone), "0.9"))

@@ -28,9 +28,9 @@ class Load:
 
     per_second: float
     """Answers of status 200; of an open loop only those within the deadline."""
-    p50_ms: float
-    """Of the answers of status 200; of an open loop from the moment that they were due to be sent."""
-    p99_ms: float
+    p50_ms: float | None
+    """Of the answers of status 200; of an open loop from the moment that they were due to be sent. None where there were none."""
+    p99_ms: float | None
     answers: int = 0
     refused: int = 0
     errors: int = 0
@@ -68,12 +68,13 @@ def closed_loop(url: str, picture: bytes, clients: int, seconds: int) -> Load:
         command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(Path(__file__).parent / "wrk.lua")]
         printed = subprocess.run([*command, url, "--", body.name, CONTENT_TYPE], capture_output=True, text=True, check=True).stdout
     told = json.loads(printed.splitlines()[-1])
+    if not told["answers"]:
+        told |= {"p50_ms": None, "p99_ms": None}
     return Load(told["answers"] / told.pop("seconds"), **told)
 
 
 async def _closed_loop(url: str, body: bytes, clients: int, seconds: float) -> list[Outcome]:
     end = time.monotonic() + seconds
-
     outcomes: list[Outcome] = []
 
     async def client() -> None:
@@ -129,11 +130,6 @@ def _load(outcomes: list[Outcome], seconds: float, deadline: float) -> Load:
     took = [outcome.seconds for outcome in outcomes if outcome.status == 200]
     statuses = Counter(outcome.status for outcome in outcomes)
     refused = sum(statuses[status] for status in REFUSALS)
-    return Load(
-        per_second=sum(each <= deadline for each in took) / seconds,
-        p50_ms=1000 * float(np.percentile(took, 50)) if took else float("nan"),
-        p99_ms=1000 * float(np.percentile(took, 99)) if took else float("nan"),
-        answers=len(took),
-        refused=refused,
-        errors=len(outcomes) - len(took) - refused,
-    )
+    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist() if took else (None, None)
+    in_time = sum(each <= deadline for each in took)
+    return Load(in_time / seconds, p50, p99, answers=len(took), refused=refused, errors=len(outcomes) - len(took) - refused)

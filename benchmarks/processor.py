@@ -1,12 +1,12 @@
 """What this CPU makes of scaled decoding and of INT8: no servers."""
 
 import io
-from statistics import median
+from functools import partial
 
 from PIL import Image
 
 from benchmarks import pictures, sessions
-from benchmarks.report import Finding, ratios
+from benchmarks.report import NOTHING, Finding, ratios
 from benchmarks.serving import SIDE, Bench
 from models.bundle import Bundle
 from service.engine.sessions import CPU, has_vnni, new_session
@@ -15,41 +15,39 @@ from service.settings import usable_cpus
 
 
 def decoding(bench: Bench) -> None:
-    """A JPEG as telephones take it, for a translation at 512 pixels: the service's way, and all of its pixels first."""
+    """A JPEG as telephones take it, to 512 pixels: the service's way, and all of its pixels first."""
     content = pictures.jpeg(pictures.mosaic(4000, 3000))
 
-    def full() -> Image.Image:
-        whole = Image.open(io.BytesIO(content)).convert("RGB")
-        return whole.resize((512, 384), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    def scaled() -> None:
+        decode(open_picture(content, 50_000_000), 512)
 
-    took: dict[str, list[float]] = {"scaled": [], "full": []}
-    for _ in range(bench.rounds):
-        took["scaled"].append(sessions.repeat(lambda: decode(open_picture(content, 50_000_000), 512), bench.seconds / 5).p50_ms)
-        took["full"].append(sessions.repeat(full, bench.seconds / 5).p50_ms)
-    measured = f"{ratios(took['scaled'], took['full'])}: {median(took['scaled']):.0f} and {median(took['full']):.0f} ms"
-    what = "12-megapixel JPEG to 512 pixels: scaled decode and shrink / full decode and shrink"
-    bench.report.findings.append(Finding(what, measured, "at most 0.33"))
+    def full() -> None:
+        Image.open(io.BytesIO(content)).convert("RGB").resize((512, 384), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+    contenders = {f"{way.__name__} decode": partial(sessions.repeat, way, bench.seconds / 2) for way in (scaled, full)}
+    rows = bench.side_by_side(NOTHING, "12-megapixel JPEG to 512 pixels", contenders)
+    speeds = [[load.per_second for load in rows[name].rounds] for name in reversed(contenders)]
+    bench.report.findings.append(
+        Finding("12-megapixel JPEG to 512 pixels: time of a scaled decode / full decode", ratios(*speeds), "at most 0.33")
+    )
 
 
 def int8(bench: Bench, name: str, bundle: Bundle, asked: str, photographs: bool) -> None:
     """One picture at a time; on photographs also how far INT8 is from fp32, where the weights mean something."""
-    path = bundle.path("int8")
+    what, path = f"{name}: INT8 / fp32 session", bundle.path("int8")
     if path is None or not has_vnni():
-        bench.report.findings.append(Finding(f"{name}: INT8 / fp32 session", "this CPU has no VNNI", asked))
+        bench.report.findings.append(Finding(what, "nothing was measured: this CPU has no VNNI", asked))
         return
     whole, quantised = (new_session(each, [CPU], usable_cpus()) for each in (bundle.onnx, path))
     shown = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
-    rows = bench.side_by_side(
-        name, "session, one picture at a time",
-        {
-            "fp32": lambda: sessions.repeat(lambda: sessions.run(whole, shown[0][None]), bench.seconds),
-            "INT8": lambda: sessions.repeat(lambda: sessions.run(quantised, shown[0][None]), bench.seconds),
-        },
-    )  # fmt: skip
-    speeds = ([load.per_second for load in rows[precision].rounds] for precision in ("INT8", "fp32"))
-    bench.report.findings.append(Finding(f"{name}: INT8 / fp32 session", ratios(*speeds), asked))
+    contenders = {
+        precision: partial(sessions.repeat, partial(sessions.run, session, shown[0][None]), bench.seconds)
+        for precision, session in {"INT8": quantised, "fp32": whole}.items()
+    }
+    rows = bench.side_by_side(name, "session, one picture at a time", contenders)
+    speeds = ([load.per_second for load in rows[precision].rounds] for precision in contenders)
+    bench.report.findings.append(Finding(what, ratios(*speeds), asked))
     if photographs:
         difference = sessions.mean_difference(whole, quantised, shown)
-        bench.report.findings.append(
-            Finding(f"{name}: mean difference of INT8 from fp32 on {len(shown)} photographs", f"{difference:.2f}/255", "under 2/255")
-        )
+        what = f"{name}: mean difference of INT8 from fp32 on {len(shown)} photographs"
+        bench.report.findings.append(Finding(what, f"{difference:.2f}/255", "under 2/255"))

@@ -1,7 +1,6 @@
 """What was measured, as one Markdown page and as JSON."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +8,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.load import Load
+
+NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Row:
 
     def typical(self, figure: str) -> float | None:
         """The median of a figure over the rounds that have it."""
-        values = [value for each in self.rounds if (value := getattr(each, figure)) is not None and not math.isnan(value)]
+        values = [value for each in self.rounds if (value := getattr(each, figure)) is not None]
         return median(values) if values else None
 
     def total(self, figure: str) -> int:
@@ -67,14 +68,15 @@ class Report:
         return "\n".join(lines)
 
     def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(self.markdown())
         (folder / "table.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
-def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> str:
+def ratios(numerators: Sequence[float | None], denominators: Sequence[float | None]) -> str:
     """Round by round, since the machine's own speed changes from round to round: the median, and the extremes."""
-    each = [a / b for a, b in zip(numerators, denominators, strict=True) if b]
-    return f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" if each else "–"
+    each = [a / b for a, b in zip(numerators, denominators, strict=True) if a is not None and b]
+    return f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" if each else NOTHING
 
 
 def _table(head: list[str], rows: list[list[str]], left: int) -> list[str]:
@@ -86,5 +88,5 @@ def _table(head: list[str], rows: list[list[str]], left: int) -> list[str]:
 def _number(value: float | None) -> str:
     """Three digits that count."""
     if value is None:
-        return "–"
+        return NOTHING
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -15,14 +15,16 @@ BATCHES = (1, 2, 4, 8, 16)
 
 def repeat(work: Callable[[], object], seconds: float, pictures: int = 1) -> Load:
     """`work`, which does so many `pictures` each time, again and again."""
-    took = []
-    begun = now = time.perf_counter()
+    took: list[float] = []
+    cpu_begun, begun = time.process_time(), time.perf_counter()
+    now = begun
     while now < begun + seconds:
         work()
         took.append(time.perf_counter() - now)
         now += took[-1]
-    p50, p99 = 1000 * np.percentile(took, (50, 99))
-    return Load(pictures * len(took) / (now - begun), float(p50), float(p99), pictures * len(took))
+    answers = pictures * len(took)
+    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
+    return Load(answers / (now - begun), p50, p99, answers, cpu_ms=1000 * (time.process_time() - cpu_begun) / answers)
 
 
 def run(session: InferenceSession, pictures: Pixels) -> NDArray[np.uint8]:
