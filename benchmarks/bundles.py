@@ -38,7 +38,7 @@ def standard_bundle(models: Path) -> Bundle:
     from training.precision import halve, quantise
 
     torch.manual_seed(0)
-    generator = make_generator(load_config("standard", source=models, target=models)).eval()
+    generator = make_generator(load_config("standard", source=models / "x", target=models / "y")).eval()
     whole = to_onnx(generator)
     files: dict[Precision, bytes] = {"fp32": whole, "fp16": halve(whole)}
     if has_vnni():
