@@ -42,12 +42,11 @@ class Parts:
             processor.int8(self.bench, "standard (random weights)", bundle, "at least 1.9", photographs=False)
 
     def gpu(self) -> None:
-        there, why = gpu.has_gpu()
-        if there:
+        if why := gpu.why_none():
+            self.bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
+        else:
             lite, standard = bundles.lite_bundle(self.models / "gpu-lite"), bundles.standard_bundle(self.models / "gpu-standard")
             gpu.measure(self.bench, {"lite": lite, "standard": standard})
-        else:
-            self.bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
 
 
 PARTS = [name for name in vars(Parts) if not name.startswith("_")]

@@ -8,11 +8,11 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 from benchmarks import pictures, sessions
-from benchmarks.load import closed_loop
+from benchmarks.bundles import SHIPPED
 from benchmarks.report import Finding, ratios
-from benchmarks.servers import OURS, our_server
-from benchmarks.serving import SIDE, Bench
-from models.bundle import Bundle
+from benchmarks.servers import our_server
+from benchmarks.serving import SIDE, Bench, Contenders, closed
+from models.bundle import Bundle, load_bundle
 from service.engine.sessions import CPU, CUDA, choose_providers, new_session
 from service.settings import usable_cpus
 
@@ -23,30 +23,32 @@ PICTURE_GFLOP = {"lite": 5.75, "standard": 99.1}
 """Of a picture of 256×256 pixels, a multiplication and an addition being two."""
 
 
-def has_gpu() -> tuple[bool, str]:
-    """Whether sessions can run on one, and why not."""
+def why_none() -> str | None:
+    """Why sessions cannot run on a GPU; None where they can."""
     providers, why = choose_providers(("auto",))
-    return CUDA in providers, why
+    if CUDA not in providers:
+        return why
+    session = new_session(load_bundle(SHIPPED).onnx, providers, usable_cpus())
+    return None if session.get_providers()[0] == CUDA else "CUDA's libraries did not load: pip install -e '.[gpu]'"
 
 
 def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> None:
-    """Each bundle's session with its best batch, and the service with as many workers as serve the most."""
+    """Each bundle's session with its best batch, and beside it the service with more and more workers."""
     teraflops = matrix_rate(provider, bench.seconds)
     bench.report.findings.append(Finding("GPU: fp16 matrix products", f"{teraflops:.0f} TFLOP/s"))
     (picture,) = pictures.squares(SIDE, 1)
     for name, bundle in bundles.items():
         session = new_session(bundle.path("fp16") or bundle.onnx, [provider, CPU], usable_cpus())
-        if session.get_providers()[0] != provider:
-            bench.report.findings.append(Finding(f"GPU: {name}", "CUDA's libraries did not load: pip install -e '.[gpu]'"))
-            return
         batch = sessions.best_batch(session, pictures.pixels(picture), bench.seconds / 5, BATCHES)
         bare = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
         for workers in WORKERS:
             with our_server(bundle.folder.parent, bench.logs, picture, workers=workers, providers=provider) as server:
-                server_load = partial(server.measure, lambda url: closed_loop(url, picture, CLIENTS, bench.seconds))
-                contenders = {f"bare session, batches of {len(batch)}": bare, OURS: server_load}
+                contenders: Contenders = {
+                    f"bare session, batches of {len(batch)}": bare,
+                    **closed([server], picture, CLIENTS, bench.seconds),
+                }
                 rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients, {workers} workers", contenders)
-            over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(contenders))
+            over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(list(contenders)))
             bench.report.findings.append(Finding(f"GPU: {name}, HTTP with {workers} workers / session", ratios(over_http, alone), "0.9"))
         share = np.median(alone) * PICTURE_GFLOP[name] / 1000 / teraflops
         bench.report.findings.append(Finding(f"GPU: {name}, session's share of the matrix rate", f"{100 * share:.0f} %", "40 %"))

@@ -93,7 +93,7 @@ def server_cost(bench: Bench, bundle: Bundle) -> None:
     (picture,) = pictures.squares(SIDE, 1)
     with bench.servers(bundle, deadline=30) as (servers, model):
         check(servers, model)
-        rows = bench.side_by_side("null", f"{CLIENTS} clients", _closed(servers, picture, CLIENTS, bench.seconds))
+        rows = bench.side_by_side("null", f"{CLIENTS} clients", closed(servers, picture, CLIENTS, bench.seconds))
     asked = {"plain FastAPI": "at least 1.3", "LitServe": "at least 1.7", "BentoML": "", "Ray Serve": ""}
     bench.compare("null graph: throughput", rows, "per_second", asked)
     bench.compare("null graph: CPU time an answer", rows, "cpu_ms", dict.fromkeys(asked, ""))
@@ -113,18 +113,18 @@ def real_work(bench: Bench, bundle: Bundle) -> float:
         bare = f"bare session, batches of {len(batch)}"
         graph = _lite(model)
         run = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
-        busy = bench.side_by_side(graph, f"{CLIENTS} clients", {**_closed(servers, picture, CLIENTS, 3 * bench.seconds), bare: run})
+        busy = bench.side_by_side(graph, f"{CLIENTS} clients", {**closed(servers, picture, CLIENTS, 3 * bench.seconds), bare: run})
 
         inline = "bare decode, session, encode"
         run = partial(sessions.repeat, lambda: encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90), bench.seconds)
-        alone = bench.side_by_side(graph, "1 client", {**_closed(servers, picture, 1, bench.seconds), inline: run})
+        alone = bench.side_by_side(graph, "1 client", {**closed(servers, picture, 1, bench.seconds), inline: run})
     bench.compare("lite: throughput", busy, "per_second", {bare: "at least 0.95", **dict.fromkeys(bench.others, "")})
     bench.compare("lite: CPU time an answer", busy, "cpu_ms", dict.fromkeys([bare, *bench.others], ""))
     more = [a.p50_ms - b.p50_ms for a, b in zip(alone[OURS].rounds, alone[inline].rounds, strict=True) if a.p50_ms and b.p50_ms]
     bench.report.findings.append(
         Finding("lite, one client: median above bare decode + session + encode", f"{np.median(more):.1f} ms", "at most 4 ms")
     )
-    return busy[OURS].typical("per_second") or 0.0
+    return busy[OURS].typical("per_second") or 1.0
 
 
 def under_load(bench: Bench, bundle: Bundle, capacity: float) -> None:
@@ -144,7 +144,8 @@ def _lite(model: Path) -> str:
     return f"lite, {'fp32' if model.name == ONNX else model.stem}"
 
 
-def _closed(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
+def closed(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
+    """Each under closed-loop load."""
     load = partial(closed_loop, picture=picture, clients=clients, seconds=seconds)
     return {server.name: partial(server.measure, load) for server in servers}
 
