@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -12,41 +13,46 @@ from benchmarks import bundles, gpu, processor, serving
 from benchmarks.environment import contenders_python, machine
 from benchmarks.report import Finding, Report
 from benchmarks.servers import OTHERS
+from models.bundle import Bundle
 
 
 class Parts:
-    """Each method is a part of the run, by its name; all of them, in this order, are the whole."""
+    """Each public method is a part of the run, by its name; all of them, in this order, are the whole."""
 
     def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
-        self.bench, self.quick = bench, quick
-        self.models = models
+        self._bench, self._models, self._quick = bench, models, quick
 
     def null(self) -> None:
-        serving.server_cost(self.bench, bundles.null_bundle(self.models / "null"))
+        serving.server_cost(self._bench, bundles.null_bundle(self._models / "null"))
 
     def lite(self) -> None:
-        bundle = bundles.lite_bundle(self.models / "lite")
-        capacity = serving.real_work(self.bench, bundle)
-        serving.under_load(self.bench, bundle, capacity)
+        capacity = serving.real_work(self._bench, self._lite)
+        serving.under_load(self._bench, self._lite, capacity)
 
     def decode(self) -> None:
-        processor.decoding(self.bench)
+        processor.decoding(self._bench)
 
     def memory(self) -> None:
-        serving.memory(self.bench, bundles.lite_bundle(self.models / "memory"), requests=40 if self.quick else 1000)
+        serving.memory(self._bench, self._lite, requests=40 if self._quick else 1000)
 
     def int8(self) -> None:
-        processor.int8(self.bench, "lite", bundles.lite_bundle(self.models / "int8"), "whatever it brings", photographs=True)
-        if not self.quick:
-            bundle = bundles.standard_bundle(self.models / "int8-standard")
-            processor.int8(self.bench, "standard (random weights)", bundle, "at least 1.9", photographs=False)
+        processor.int8(self._bench, "lite", self._lite, "whatever it brings", photographs=True)
+        if not self._quick:
+            processor.int8(self._bench, "standard (random weights)", self._standard, "at least 1.9", photographs=False)
 
     def gpu(self) -> None:
         if why := gpu.why_none():
-            self.bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
+            self._bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
         else:
-            lite, standard = bundles.lite_bundle(self.models / "gpu-lite"), bundles.standard_bundle(self.models / "gpu-standard")
-            gpu.measure(self.bench, {"lite": lite, "standard": standard})
+            gpu.measure(self._bench, {"lite": self._lite, "standard": self._standard})
+
+    @cached_property
+    def _lite(self) -> Bundle:
+        return bundles.lite_bundle(self._models / "lite")
+
+    @cached_property
+    def _standard(self) -> Bundle:
+        return bundles.standard_bundle(self._models / "standard")
 
 
 PARTS = [name for name in vars(Parts) if not name.startswith("_")]
