@@ -112,14 +112,23 @@ def real_work(bench: Bench, bundle: Bundle) -> float:
         batch = sessions.best_batch(session, pixels, bench.seconds / 10)
         bare = f"bare session, batches of {len(batch)}"
         graph = _lite(model)
-        run = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
-        busy = bench.side_by_side(graph, f"{CLIENTS} clients", {**closed(servers, picture, CLIENTS, 3 * bench.seconds), bare: run})
+        loops = f"{usable_cpus()} bare loops, a thread each"
+        narrow = new_session(model, [CPU], 1)
+        busy = bench.side_by_side(
+            graph,
+            f"{CLIENTS} clients",
+            {
+                **closed(servers, picture, CLIENTS, 3 * bench.seconds),
+                bare: partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch)),
+                loops: partial(sessions.repeat, partial(sessions.run, narrow, pixels[None]), bench.seconds, loops=usable_cpus()),
+            },
+        )
 
         inline = "bare decode, session, encode"
         run = partial(sessions.repeat, lambda: encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90), bench.seconds)
         alone = bench.side_by_side(graph, "1 client", {**closed(servers, picture, 1, bench.seconds), inline: run})
-    bench.compare("lite: throughput", busy, "per_second", {bare: "at least 0.95", **dict.fromkeys(bench.others, "")})
-    bench.compare("lite: CPU time an answer", busy, "cpu_ms", dict.fromkeys([bare, *bench.others], ""))
+    bench.compare("lite: throughput", busy, "per_second", {bare: "at least 0.95", **dict.fromkeys([loops, *bench.others], "")})
+    bench.compare("lite: CPU time an answer", busy, "cpu_ms", dict.fromkeys([bare, loops, *bench.others], ""))
     more = [a.p50_ms - b.p50_ms for a, b in zip(alone[OURS].rounds, alone[inline].rounds, strict=True) if a.p50_ms and b.p50_ms]
     bench.report.findings.append(
         Finding("lite, one client: median above bare decode + session + encode", f"{np.median(more):.1f} ms", "at most 4 ms")

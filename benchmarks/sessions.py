@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,22 @@ from models.padding import Pixels
 BATCHES = (1, 2, 4, 8, 16)
 
 
-def repeat(work: Callable[[], object], seconds: float, pictures: int = 1) -> Load:
-    """`work`, which does so many `pictures` each time, again and again."""
+def repeat(work: Callable[[], object], seconds: float, pictures: int = 1, loops: int = 1) -> Load:
+    """`work`, which does so many `pictures` each time, again and again, in so many threads at once."""
     took: list[float] = []
     cpu_begun, begun = time.process_time(), time.perf_counter()
-    now = begun
-    while now < begun + seconds:
-        work()
-        took.append(time.perf_counter() - now)
-        now += took[-1]
+
+    def loop() -> None:
+        now = begun
+        while now < begun + seconds:
+            work()
+            took.append(time.perf_counter() - now)
+            now += took[-1]
+
+    with ThreadPoolExecutor(loops) as threads:
+        for ended in [threads.submit(loop) for _ in range(loops)]:
+            ended.result()
+    now = time.perf_counter()
     answers = pictures * len(took)
     p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
     return Load(answers / (now - begun), p50, p99, answers, cpu_ms=1000 * (time.process_time() - cpu_begun) / answers)
