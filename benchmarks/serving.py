@@ -100,40 +100,43 @@ def server_cost(bench: Bench, bundle: Bundle) -> None:
 
 
 def real_work(bench: Bench, bundle: Bundle) -> float:
-    """The shipped generator, beside its bare session. What this service can do, in answers a second.
-
-    Turns of 16 clients are long, since what a turn's end finds half done is not counted: as much as a batch.
-    """
+    """The shipped generator, beside its bare session. What this service can do, in answers a second."""
     (picture,) = pictures.squares(SIDE, 1)
-    pixels = pictures.pixels(picture)
     with bench.servers(bundle, deadline=30) as (servers, model):
         check(servers, model)
-        session = new_session(model, [CPU], usable_cpus())
-        batch = sessions.best_batch(session, pixels, bench.seconds / 10)
-        bare = f"bare session, batches of {len(batch)}"
-        graph = _lite(model)
-        loops = f"{usable_cpus()} bare loops, a thread each"
-        narrow = new_session(model, [CPU], 1)
-        busy = bench.side_by_side(
-            graph,
-            f"{CLIENTS} clients",
-            {
-                **closed(servers, picture, CLIENTS, 3 * bench.seconds),
-                bare: partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch)),
-                loops: partial(sessions.repeat, partial(sessions.run, narrow, pixels[None]), bench.seconds, loops=usable_cpus()),
-            },
-        )
+        _one_client(bench, servers, model, picture)
+        return _many_clients(bench, servers, model, picture)
 
-        inline = "bare decode, session, encode"
-        run = partial(sessions.repeat, lambda: encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90), bench.seconds)
-        alone = bench.side_by_side(graph, "1 client", {**closed(servers, picture, 1, bench.seconds), inline: run})
-    bench.compare("lite: throughput", busy, "per_second", {bare: "at least 0.95", **dict.fromkeys([loops, *bench.others], "")})
-    bench.compare("lite: CPU time an answer", busy, "cpu_ms", dict.fromkeys([bare, loops, *bench.others], ""))
-    more = [a.p50_ms - b.p50_ms for a, b in zip(alone[OURS].rounds, alone[inline].rounds, strict=True) if a.p50_ms and b.p50_ms]
-    bench.report.findings.append(
-        Finding("lite, one client: median above bare decode + session + encode", f"{np.median(more):.1f} ms", "at most 4 ms")
-    )
-    return busy[OURS].typical("per_second") or 1.0
+
+def _one_client(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> None:
+    session = new_session(model, [CPU], usable_cpus())
+
+    def translate() -> None:
+        encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90)
+
+    contenders: Contenders = {**closed(servers, picture, 1, bench.seconds), "bare": partial(sessions.repeat, translate, bench.seconds)}
+    rows = bench.side_by_side(_lite(model), "1 client", contenders)
+    pairs = zip(rows[OURS].rounds, rows["bare"].rounds, strict=True)
+    more = [ours.p50_ms - bare.p50_ms for ours, bare in pairs if ours.p50_ms and bare.p50_ms]
+    what = "lite, one client: median above bare decode, session and encode"
+    bench.report.findings.append(Finding(what, f"{np.median(more):.1f} ms", "at most 4 ms"))
+
+
+def _many_clients(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> float:
+    """Turns are long, since what a turn's end finds half done is not counted: as much as a batch."""
+    pixels, cpus = pictures.pixels(picture), usable_cpus()
+    wide, narrow = new_session(model, [CPU], cpus), new_session(model, [CPU], 1)
+    batch = sessions.best_batch(wide, pixels, bench.seconds / 10)
+    bare, loops = f"bare session, batches of {len(batch)}", f"{cpus} bare loops of a thread"
+    contenders: Contenders = {
+        **closed(servers, picture, CLIENTS, 3 * bench.seconds),
+        bare: partial(sessions.repeat, partial(sessions.run, wide, batch), bench.seconds, len(batch)),
+        loops: partial(sessions.repeat, partial(sessions.run, narrow, pixels[None]), bench.seconds, loops=cpus),
+    }
+    rows = bench.side_by_side(_lite(model), f"{CLIENTS} clients", contenders)
+    bench.compare("lite: throughput", rows, "per_second", {bare: "at least 0.95", **dict.fromkeys([loops, *bench.others], "")})
+    bench.compare("lite: CPU time an answer", rows, "cpu_ms", dict.fromkeys([bare, loops, *bench.others], ""))
+    return rows[OURS].typical("per_second") or 1.0
 
 
 def under_load(bench: Bench, bundle: Bundle, capacity: float) -> None:
