@@ -127,7 +127,7 @@ def _many_clients(bench: Bench, servers: list[Server], model: Path, picture: byt
     pixels, cpus = pictures.pixels(picture), usable_cpus()
     wide, narrow = new_session(model, [CPU], cpus), new_session(model, [CPU], 1)
     batch = sessions.best_batch(wide, pixels, bench.seconds / 10)
-    bare, loops = f"bare session, batches of {len(batch)}", f"{cpus} bare loops of a thread"
+    bare, loops = f"bare session, batches of {len(batch)}", f"{cpus} bare loops, a thread each"
     contenders: Contenders = {
         **closed(servers, picture, CLIENTS, 3 * bench.seconds),
         bare: partial(sessions.repeat, partial(sessions.run, wide, batch), bench.seconds, len(batch)),
