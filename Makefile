@@ -10,6 +10,9 @@ test: .venv/test nginx chromium
 check: .venv/test
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
+bench: .venv/test wrk
+	$(BIN)/python -m benchmarks
+
 .venv/serve: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable . && touch $@
 
@@ -24,4 +27,8 @@ nginx:
 chromium:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
 
-.PHONY: serve test check nginx chromium
+# What loads servers at the least cost to them; without it the benchmarks do so themselves.
+wrk:
+	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } || true
+
+.PHONY: serve test check bench nginx chromium wrk

@@ -1,0 +1,86 @@
+"""`python -m benchmarks`: this service beside what one would use instead, on this machine, in one run."""
+
+import sys
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import bundles, gpu, processor, serving
+from benchmarks.environment import contenders_python, machine
+from benchmarks.report import Finding, Report
+from benchmarks.servers import OTHERS
+from models.bundle import Bundle
+
+
+class Parts:
+    """Each public method is a part of the run, by its name; all of them, in this order, are the whole."""
+
+    def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
+        self._bench, self._models, self._quick = bench, models, quick
+
+    def null(self) -> None:
+        serving.server_cost(self._bench, bundles.null_bundle(self._models / "null"))
+
+    def lite(self) -> None:
+        capacity = serving.real_work(self._bench, self._lite)
+        serving.under_load(self._bench, self._lite, capacity)
+
+    def decode(self) -> None:
+        processor.decoding(self._bench)
+
+    def memory(self) -> None:
+        serving.memory(self._bench, self._lite, requests=40 if self._quick else 1000)
+
+    def int8(self) -> None:
+        processor.int8(self._bench, "lite", self._lite, "whatever it brings", photographs=True)
+        if not self._quick:
+            processor.int8(self._bench, "standard (random weights)", self._standard, "at least 1.9", photographs=False)
+
+    def gpu(self) -> None:
+        if why := gpu.why_none():
+            self._bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
+        else:
+            gpu.measure(self._bench, {"lite": self._lite, "standard": self._standard})
+
+    @cached_property
+    def _lite(self) -> Bundle:
+        return bundles.lite_bundle(self._models / "lite")
+
+    @cached_property
+    def _standard(self) -> Bundle:
+        return bundles.standard_bundle(self._models / "standard")
+
+
+PARTS = [name for name in vars(Parts) if not name.startswith("_")]
+
+
+def main(
+    parts: Annotated[str, typer.Option(help="Which to run, comma-separated.")] = ",".join(PARTS),
+    rounds: Annotated[int, typer.Option(min=1, help="In each of which every contender takes its turn.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Of each contender in each round.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="See that it works: a round of a second, beside plain FastAPI alone.")] = False,
+    output: Annotated[Path, typer.Option(help="Where table.md and table.json go, and the servers' logs.")] = Path("runs/benchmarks"),
+) -> None:
+    """Compare throughput, latency, CPU time and memory, side by side, in some twenty minutes."""
+    if unknown := set(parts.split(",")) - {*PARTS}:
+        raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
+    if quick:  # plain FastAPI needs nothing that the service does not need
+        bench = serving.Bench(report, list(OTHERS)[:1], Path(sys.executable), 1, 1, output / "logs")
+    else:
+        bench = serving.Bench(report, list(OTHERS), contenders_python(output / "env"), rounds, seconds, output / "logs")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Parts(bench, Path(folder), quick)
+        for part in parts.split(","):
+            with console.status(f"measuring: {part}"):
+                getattr(chosen, part)()
+            report.write(output)
+    print(report.markdown())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,135 @@
+"""Load on a server, and what came of it. Closed: each client waits for its answer. Open: arrivals wait for nobody."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+
+BOUNDARY = "a-picture-follows"
+CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+REFUSALS = {408, 429, 503, 504}
+"""How servers say that they have too much to do."""
+PATIENCE = 60
+"""Seconds that a client waits for an answer."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of it."""
+
+    per_second: float
+    """Answers of status 200; of an open loop only those within the deadline."""
+    p50_ms: float | None
+    """Of the answers of status 200; of an open loop from the moment that they were due to be sent. None where there were none."""
+    p99_ms: float | None
+    answers: int = 0
+    refused: int = 0
+    errors: int = 0
+    cpu_ms: float | None = None
+    """Of all of the server's processes, for each answer."""
+    memory_mb: float | None = None
+    """The most that all of the server's processes held together, what they share counted once."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one request."""
+
+    status: int
+    """0 where no answer came."""
+    seconds: float
+    content: bytes
+
+
+def form(picture: bytes) -> bytes:
+    """As `curl -F image=@picture.jpg` sends it."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="picture.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    return head.encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def closed_loop(url: str, picture: bytes, clients: int, seconds: int) -> Load:
+    """By wrk, which takes the least of the CPUs that the server is measured on, where it is installed."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        begun = time.monotonic()
+        outcomes = asyncio.run(_closed_loop(url, form(picture), clients, seconds))
+        return _load(outcomes, time.monotonic() - begun, PATIENCE)
+    with tempfile.NamedTemporaryFile() as body:
+        Path(body.name).write_bytes(form(picture))
+        command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(Path(__file__).parent / "wrk.lua")]
+        printed = subprocess.run([*command, url, "--", body.name, CONTENT_TYPE], capture_output=True, text=True, check=True).stdout
+    told = json.loads(printed.splitlines()[-1])
+    if not told["answers"]:
+        told |= {"p50_ms": None, "p99_ms": None}
+    return Load(told["answers"] / told.pop("seconds"), **told)
+
+
+async def _closed_loop(url: str, body: bytes, clients: int, seconds: float) -> list[Outcome]:
+    end = time.monotonic() + seconds
+    outcomes: list[Outcome] = []
+
+    async def client() -> None:
+        while (now := time.monotonic()) < end:
+            outcomes.append(await _post(session, url, body, now))
+
+    async with _session() as session:
+        await asyncio.gather(*(client() for _ in range(clients)))
+    return outcomes
+
+
+def open_loop(url: str, picture: bytes, rate: float, seconds: float, deadline: float) -> Load:
+    """Poisson arrivals, the same ones for each server. Latency counts from when a request is due, so a server that is behind
+    cannot hide it by making its clients wait."""
+    arrivals = np.cumsum(np.random.default_rng(0).exponential(1 / rate, max(1, round(rate * seconds))))
+    return _load(asyncio.run(_open_loop(url, form(picture), arrivals.tolist())), float(arrivals[-1]), deadline)
+
+
+async def _open_loop(url: str, body: bytes, arrivals: list[float]) -> list[Outcome]:
+    async with _session() as session:
+        begun, sent = time.monotonic(), []
+        for arrival in arrivals:
+            await asyncio.sleep(begun + arrival - time.monotonic())
+            sent.append(asyncio.create_task(_post(session, url, body, begun + arrival)))
+        return await asyncio.gather(*sent)
+
+
+def post_at_once(url: str, pictures: Sequence[bytes]) -> list[Outcome]:
+    """Each picture by a client of its own."""
+
+    async def all_of_them() -> list[Outcome]:
+        async with _session() as session:
+            return await asyncio.gather(*(_post(session, url, form(picture), time.monotonic()) for picture in pictures))
+
+    return asyncio.run(all_of_them())
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)  # less than any server's
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(PATIENCE), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _post(session: aiohttp.ClientSession, url: str, body: bytes, due: float) -> Outcome:
+    try:
+        async with session.post(url, data=body) as response:
+            content = await response.read()
+            return Outcome(response.status, time.monotonic() - due, content)
+    except (aiohttp.ClientError, TimeoutError):
+        return Outcome(0, time.monotonic() - due, b"")
+
+
+def _load(outcomes: list[Outcome], seconds: float, deadline: float) -> Load:
+    took = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    statuses = Counter(outcome.status for outcome in outcomes)
+    refused = sum(statuses[status] for status in REFUSALS)
+    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist() if took else (None, None)
+    in_time = sum(each <= deadline for each in took)
+    return Load(in_time / seconds, p50, p99, answers=len(took), refused=refused, errors=len(outcomes) - len(took) - refused)

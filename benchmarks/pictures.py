@@ -1,0 +1,37 @@
+"""The photographs that are sent."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.padding import Pixels
+
+PHOTOGRAPHS = sorted((Path(__file__).parent.parent / "tests" / "pictures").glob("*.jpg"))
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def pixels(content: bytes) -> Pixels:
+    """(h, w, 3)."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def squares(side: int, count: int) -> list[bytes]:
+    """So many different JPEGs of `side`×`side` pixels."""
+    turned = [Image.open(path).rotate(90 * turn, expand=True) for turn in range(-(-count // len(PHOTOGRAPHS))) for path in PHOTOGRAPHS]
+    return [jpeg(image.convert("RGB").resize((side, side))) for image in turned[:count]]
+
+
+def mosaic(width: int, height: int) -> Image.Image:
+    """Photographs side by side: as much detail in a large picture as small ones have, where an enlarged one would have none."""
+    whole = Image.new("RGB", (width, height))
+    tile = 500
+    for number, (x, y) in enumerate((x, y) for y in range(0, height, tile) for x in range(0, width, tile)):
+        whole.paste(Image.open(PHOTOGRAPHS[number % len(PHOTOGRAPHS)]).convert("RGB").resize((tile, tile)), (x, y))
+    return whole
