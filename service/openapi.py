@@ -15,8 +15,11 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = plain()
         document["components"]["schemas"] |= {schema["title"]: schema for schema in (PROBLEM, ERROR)}
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "CYCLEGAN_API_KEYS"}}
-        document["security"] = [{}, {"key": []}]
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "One of CYCLEGAN_API_KEYS, where the service asks for one."},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+        }
+        document["security"] = [{}, {"bearer": []}, {"header": []}]
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -26,11 +26,13 @@ class Direction(BaseModel):
     licence: str
 
 
-@router.get("/directions", operation_id="directions", responses={401: PROBLEM_RESPONSES[401]})
+@router.get("/directions", operation_id="directions", responses={status: PROBLEM_RESPONSES[status] for status in (401, 503)})
 async def directions(request: Request) -> list[Direction]:
     """Every loaded direction."""
     check_key(request)
-    catalog = get_pipeline(request).engine.catalog
+    engine = get_pipeline(request).engine
+    engine.check_ready()
+    catalog = engine.catalog
     return [_describe(catalog.generators[name]) for name in catalog.directions]
 
 

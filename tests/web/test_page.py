@@ -46,7 +46,7 @@ def opened(browser: Browser, url: str, **options: object) -> Iterator[Page]:
         yield page
         assert all(address.startswith((url, f"blob:{url}")) for address in asked)
         assert [text for text in complaints if "Failed to load resource" not in text] == []
-        assert page.evaluate("window.shifts") < 0.05  # half of what web.dev calls good
+        assert page.evaluate("window.shifts") < 0.05  # half of what web.dev calls good: a card makes room for the next
 
 
 def kept(page: Page, name: str) -> None:
