@@ -1,6 +1,7 @@
 """Bundles to sessions: which directions there are, and what each runs on."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
-from service.engine.sessions import Opened, choose_providers, new_session, on_gpu, open_session
+from service.engine.sessions import Opened, choose_providers, new_session, open_session
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
@@ -56,14 +57,15 @@ class Generator:
         assert self.tiling is not None
         return Statistics(self, np.full(self.tiling.get_inputs()[1].shape[1], np.nan, np.float32))
 
-    def warm_up(self, largest: int) -> tuple[int, float]:
+    def warm_up(self, largest: int, at_once: int) -> tuple[int, float]:
         """Run on an empty picture of the trained size; its pixels, and the seconds that a lane's second run took.
 
-        On a GPU a batch of `largest` pixels comes first, lest the arena grow again while it serves.
+        Batches of `largest` pixels, as many `at_once`, come first, lest the arena grow again while it serves.
         """
         size = self.bundle.version.trained_size
-        if on_gpu([self.provider]):
-            self.run(np.zeros((max(1, largest // size**2), size, size, 3), np.uint8))
+        batch = np.zeros((max(1, largest // size**2), size, size, 3), np.uint8)
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(self.run, [batch] * at_once))
         picture = np.zeros((1, size, size, 3), np.uint8)
         self.run(picture, alone=True)
         self.run(picture)

@@ -10,7 +10,7 @@ from models.padding import Pixels
 from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.lanes import Lanes
 from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
-from service.engine.sessions import count_lanes, longest_batch
+from service.engine.sessions import count_lanes, longest_batch, on_gpu
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -33,7 +33,8 @@ class Engine:
         self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
         lanes = count_lanes(self.catalog.providers, settings.intra_op_threads)
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes, longest_batch(self.catalog.providers))
-        self._largest = settings.max_batch_pixels
+        self._first = (settings.max_batch_pixels, 1) if on_gpu(self.catalog.providers) else (settings.default_size**2, lanes)
+        """Pixels of a batch, and how many such at once, that memory is taken for before anything is served."""
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False
         self._reloading = asyncio.Lock()
@@ -52,7 +53,7 @@ class Engine:
         """Warm each up, measure its rate, and serve it from then on."""
         for generator in generators:
             try:
-                rate = Rate(*await asyncio.to_thread(generator.warm_up, self._largest))
+                rate = Rate(*await asyncio.to_thread(generator.warm_up, *self._first))
             except Exception as error:  # of ONNX Runtime's many
                 log.error("bundle refused", bundle=generator.direction, reason=str(error))
                 continue

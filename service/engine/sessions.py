@@ -5,6 +5,7 @@ import math
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -122,5 +123,17 @@ def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: i
 def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if not on_gpu(providers):
+        share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_mem_pattern = False  # or each shape seen takes a block of its own size from what is shared
     options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run the threads are for others
     return onnxruntime.InferenceSession(path, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])
+
+
+@cache
+def share_memory() -> None:
+    """What runs on the CPU gets its memory from one arena, which grows to what is in flight at once; sessions with one each
+    would hold on to what each has ever needed."""
+    cpu = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    onnxruntime.create_and_register_allocator(cpu, onnxruntime.OrtArenaCfg({}))

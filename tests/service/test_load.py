@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 import psutil
 import pytest
@@ -34,12 +35,12 @@ def picture() -> bytes:
     return encoded(Image.open(PHOTO).resize((480, 320)), "JPEG")
 
 
-async def send(running: Service, picture: bytes) -> Answered:
+async def send(running: Service, picture: bytes, direction: str = "photo2monet") -> Answered:
     """A connection each, by hand: httpx takes ten times as long, on the CPUs that the service is measured on."""
     begun = time.monotonic()
     reader, writer = await asyncio.open_connection(*running.address.split(":"))
     writer.write(
-        f"POST /translate?direction=photo2monet&size=480 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+        f"POST /translate?direction={direction}&size=480 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
         f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
         + picture
     )
@@ -117,3 +118,19 @@ def test_sigterm_under_load_answers_what_is_in_and_then_ends(picture: bytes) -> 
         assert [answer.status for answer in answers] == [200] * len(answers)
         wait_until(lambda: running.process.poll() is not None, seconds=30)
         assert running.process.returncode in (0, -signal.SIGTERM)
+
+
+def test_the_last_of_many_sizes_and_directions_needs_no_more_memory_than_the_first() -> None:
+    random, photo = Random(0), Image.open(PHOTO)
+
+    async def mixed(running: Service, requests: int) -> int:
+        for _ in range(requests // 4):
+            pictures = [encoded(photo.resize((random.randint(64, 480), random.randint(64, 480))), "JPEG") for _ in range(4)]
+            directions = random.choices(["photo2monet", "monet2photo"], k=4)
+            answers = await asyncio.gather(*(send(running, *each) for each in zip(pictures, directions, strict=True)))
+            assert all(answer.status == 200 for answer in answers)
+        return psutil.Process(running.process.pid).memory_info().rss
+
+    with running_service(intra_op_threads=2) as running:
+        first = asyncio.run(mixed(running, 40))
+        assert asyncio.run(mixed(running, 200)) < 1.1 * first
