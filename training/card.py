@@ -53,7 +53,9 @@ def _trained(version: Version) -> list[str]:
                 f"and {config['load_size'][1]} pixels on the shorter side",
                 "objective": f"{config['objective']}, lambda_cycle {config['lambda_cycle']:g}, "
                 f"lambda_identity {config['lambda_identity']:g}, history pool of {config['pool_size']}",
-                "critics": f"{config['discriminator']}, ndf {config['ndf']}, n_layers {config['n_layers']}",
+                "critics": f"{config['discriminator']}, ndf {config['ndf']}, n_layers {config['n_layers']}, "
+                f"{config.get('n_scales', 1)} scale(s), "
+                f"{config.get('critic_norm', 'instance')} norm" + (", spectral norm" if config.get("spectral_norm") else ""),
                 "rate": f"Adam {config['lr']:g}, beta1 {config['beta1']:g}; the weights are the average at EMA {config['ema']:g}",
                 "pictures": ", ".join(f"{count:,} of {name}" for name, count in training["pictures"].items()),
                 "seed": config["seed"],

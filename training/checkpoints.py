@@ -14,7 +14,8 @@ from training.generators import Generator, make_generator
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
 
-NETWORK_FIELDS = ("generator", "ngf", "n_blocks", "upsampling", "discriminator", "ndf", "n_layers", "spectral_norm")
+GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "upsampling")
+CRITIC_FIELDS = ("discriminator", "ndf", "n_layers", "n_scales", "critic_norm", "spectral_norm")
 """What the networks' weights must fit."""
 
 
@@ -43,7 +44,7 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
 
 def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: int) -> None:
     """Raises ConfigError where the checkpoint is of other networks than `config` describes, or of more or fewer processes."""
-    changed = _changed(checkpoint, config, (*NETWORK_FIELDS, "pool_size"))
+    changed = _changed(checkpoint, config, (*GENERATOR_FIELDS, "skip", *CRITIC_FIELDS, "pool_size"))
     if len(checkpoint["pools"]) != ranks:
         changed.append(f"processes {len(checkpoint['pools'])} → {ranks}")
     if changed:
@@ -51,13 +52,14 @@ def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: i
 
 
 def load_weights(run: Path, config: TrainingConfig) -> dict[str, Tensor]:
-    """A run's averaged generators and its critics, as the state of a CycleGAN. Raises ConfigError where they are other networks than
-    `config` describes."""
+    """A run's averaged generators, as of the state of a CycleGAN, and its critics where they are those that `config` describes.
+    Raises ConfigError where the generators are not."""
     checkpoint = _existing_checkpoint(run)
-    changed = _changed(checkpoint, config, NETWORK_FIELDS)
+    changed = _changed(checkpoint, config, GENERATOR_FIELDS)
     if changed:
-        raise ConfigError(f"start: {run} has other networks ({'; '.join(changed)})")
-    return checkpoint["model"] | _averaged(checkpoint)
+        raise ConfigError(f"start: {run} has other generators ({'; '.join(changed)})")
+    critics = {} if _changed(checkpoint, config, CRITIC_FIELDS) else checkpoint["model"]
+    return critics | _averaged(checkpoint)
 
 
 def load_generators(run: Path) -> tuple[TrainingConfig, dict[str, Generator], int]:

@@ -68,6 +68,8 @@ class TrainingConfig(BaseModel):
     upsampling: Literal["transposed", "nearest"] = "transposed"
     """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
     (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). For ResNets."""
+    skip: float = Field(0.0, ge=0, lt=1)
+    """Share of the input itself in a ResNet's output, which keeps the colours that instance norm forgets."""
     discriminator: Literal["patchgan", "pixel"] = "patchgan"
     """The critics' architecture: patches of a size that n_layers sets, or single pixels."""
     ndf: int = Field(64, ge=1)
@@ -75,6 +77,11 @@ class TrainingConfig(BaseModel):
     n_layers: int = Field(3, ge=1)
     """Convolutions with stride in a critic: 3 judges patches of 70×70 pixels."""
 
+    n_scales: int = Field(1, ge=1)
+    """Critics a domain: one of the picture, one of its half, one of its quarter and so on (pix2pixHD's num_D)."""
+    critic_norm: Literal["instance", "none"] = "instance"
+    """Between the critics' convolutions. `instance` (the paper's) hides from them how strong a texture is; `none`, beside
+    spectral_norm, leaves less grain in what the generators make."""
     spectral_norm: bool = False
     """Spectral norm on the critics' convolutions (Miyato et al., ICLR 2018)."""
 
@@ -99,7 +106,10 @@ class TrainingConfig(BaseModel):
     """Translations kept to show the critics again (Shrivastava et al., CVPR 2017); 0 keeps none."""
 
     start: Path | None = None
-    """A run with networks like these, of any domains, whose weights this one begins with (fine-tuning); empty: anew."""
+    """A run of any domains with generators like these, whose weights this one begins with (fine-tuning), and with its critics'
+    where they are alike, too; empty: anew."""
+    critic_warmup: int = Field(0, ge=0)
+    """The first so many steps train the critics alone, where they are new beside generators that are not."""
     lr: float = Field(2e-4, gt=0)
     """Adam's learning rate, until it decays."""
     beta1: float = Field(0.5, ge=0, lt=1)
@@ -139,8 +149,12 @@ class TrainingConfig(BaseModel):
         low, high = self.load_size
         if self.crop_size % self.generator_multiple:
             raise ValueError(f"crop_size {self.crop_size} must be a multiple of {self.generator_multiple} for {self.generator}")
+        if self.skip and self.generator.startswith("unet_"):
+            raise ValueError("skip is for ResNets: a UNet has its own")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
+        if self.discriminator == "patchgan" and self.crop_size < 3 * 2 ** (self.n_layers + self.n_scales - 1):
+            raise ValueError(f"crop_size {self.crop_size} is too small for n_layers {self.n_layers} and n_scales {self.n_scales}")
         if self.source_domain == self.target_domain:
             raise ValueError(f"source and target are both named {self.source_domain}: give the folders different names")
         return self

@@ -92,7 +92,7 @@ class ResnetGenerator(nn.Module):
     multiple = 4
     smallest_side = 8
 
-    def __init__(self, widths: Widths, upsampling: str = "transposed", separable: bool = False) -> None:
+    def __init__(self, widths: Widths, upsampling: str = "transposed", separable: bool = False, skip: float = 0.0) -> None:
         super().__init__()
         first, second, trunk = widths.down
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, first, 7), nn.InstanceNorm2d(first), nn.ReLU()]
@@ -103,11 +103,14 @@ class ResnetGenerator(nn.Module):
             layers += [*_upsampling(channels, narrower, upsampling), nn.InstanceNorm2d(narrower), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), PixelConv2d(widths.up[1], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
+        self.skip = skip
         kind = "mobile_resnet" if separable else "resnet"
         self.architecture = f"{kind}_{len(widths.blocks)}blocks, channels {_run(widths)}, {upsampling} upsampling"
+        if skip:
+            self.architecture += f", skip {skip:g}"
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        return (1 - self.skip) * self.model(x) + self.skip * x if self.skip else self.model(x)
 
 
 def _run(widths: Widths) -> str:
@@ -179,7 +182,7 @@ def make_generator(config: TrainingConfig) -> Generator:
     if config.generator.startswith("unet_"):
         return initialise(UnetGenerator(config.ngf, config.generator_multiple.bit_length() - 1))
     widths = Widths.of(config.ngf, config.n_blocks)
-    return initialise(ResnetGenerator(widths, config.upsampling, separable=config.generator == "mobile_resnet"))
+    return initialise(ResnetGenerator(widths, config.upsampling, config.generator == "mobile_resnet", config.skip))
 
 
 def initialise(network: M) -> M:

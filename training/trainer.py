@@ -53,7 +53,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = CycleGAN(config)
         if config.start:
-            self.model.load_state_dict(load_weights(config.start, config))
+            self.model.load_state_dict(self.model.state_dict() | load_weights(config.start, config))
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         self.generators = nn.ModuleDict({"G": self.model.G, "F": self.model.F})
@@ -167,7 +167,8 @@ class Trainer:
         self.critics.requires_grad_(False)
         with self._autocast():
             loss, parts, fake_y, fake_x = self.model.generator_losses(x, y, self.teacher.lesson(x, y))
-        self._update(self.generator_optimizer, self.generators, loss)
+        if self.step >= config.critic_warmup:
+            self._update(self.generator_optimizer, self.generators, loss)
         self.ema.update_parameters(self.generators)
 
         self.critics.requires_grad_(True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import load_config
+from training.config import ConfigError, load_config
 from training.discriminators import PatchGAN, make_discriminator
 from training.generators import ResnetGenerator, Widths, make_generator
 
@@ -100,6 +100,40 @@ def test_one_answer_of_the_critic_sees_70_by_70_pixels() -> None:
 def test_a_critic_of_pixels_judges_each_pixel() -> None:
     critic = make_discriminator(load_config("standard", source="x", target="y", discriminator="pixel"))
     assert critic(torch.zeros(1, 3, 64, 48)).shape == (1, 1, 64, 48)
+
+
+def test_critics_without_a_norm_see_how_strong_a_texture_is() -> None:
+    texture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    blind = make_discriminator(load_config("lite", source="x", target="y"))
+    with torch.no_grad():
+        assert torch.allclose(blind(texture), blind(texture / 2), atol=0.05)
+    for discriminator in ("patchgan", "pixel"):
+        seeing = make_discriminator(load_config("lite", source="x", target="y", discriminator=discriminator, critic_norm="none"))
+        with torch.no_grad():
+            assert torch.allclose(seeing(texture), 2 * seeing(texture / 2), rtol=0.01, atol=1e-6)
+
+
+def test_critics_of_several_scales_count_alike_and_the_coarser_ones_see_no_fine_texture() -> None:
+    critic = make_discriminator(load_config("lite", source="x", target="y", n_layers=2, n_scales=2, critic_norm="none"))
+    checkerboard = torch.ones(1, 3, 128, 128)
+    checkerboard[:, :, ::2, ::2] = checkerboard[:, :, 1::2, 1::2] = -1
+    with torch.no_grad():
+        answers = critic(checkerboard)
+    assert answers.shape == (1, 2, 30, 30)
+    assert answers[:, 0].abs().max() > 0
+    assert answers[:, 1].abs().max() == 0
+    with pytest.raises(ConfigError, match="too small for n_layers 3 and n_scales 4"):
+        load_config("lite", source="x", target="y", n_scales=4)
+
+
+def test_skip_adds_a_share_of_the_input() -> None:
+    generator = make_generator(load_config("lite", source="x", target="y", skip=0.3))
+    x = torch.randn(1, 3, 32, 32).clamp(-1, 1)
+    with torch.no_grad():
+        assert torch.allclose(generator(x), 0.7 * generator.model(x) + 0.3 * x)
+    assert generator.architecture.endswith("skip 0.3")
+    with pytest.raises(ConfigError, match="skip is for ResNets"):
+        load_config("lite", source="x", target="y", generator="unet_128", skip=0.3)
 
 
 def test_spectral_norm_bounds_every_convolution_of_a_critic() -> None:

@@ -65,6 +65,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(domain
     "fields",
     [
         {"generator": "mobile_resnet_1blocks", "discriminator": "pixel"},
+        {"n_layers": 2, "n_scales": 2, "critic_norm": "none", "spectral_norm": True, "skip": 0.3, "r1_gamma": 1.0},
         {"objective": "minimax", "spectral_norm": True, "augment": "color,translation,cutout"},
         {"objective": "wgan-gp", "channels_last": True},
         {"objective": "hinge", "r1_gamma": 1.0, "r1_every": 2, "lambda_cycle": 0.0},
@@ -85,6 +86,19 @@ def test_a_run_can_start_from_anothers_weights(domains: tuple[Path, Path], finis
     assert all(torch.equal(tensor, trainer.model.G.state_dict()[name]) for name, tensor in generators["G"].state_dict().items())
     with pytest.raises(ConfigError, match="n_blocks 1 → 2"):
         Trainer(tiny_config(domains, start=finished_run, n_blocks=2), tmp_path)
+
+
+def test_new_critics_learn_first_beside_generators_that_are_trained_already(
+    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path
+) -> None:
+    fields = {"start": finished_run, "critic_norm": "none", "spectral_norm": True, "skip": 0.25, "critic_warmup": 2}
+    begun = Trainer(tiny_config(domains, steps=2, **fields), tmp_path)
+    untrained = {name: tensor.clone() for name, tensor in begun.model.state_dict().items()}
+    begun.train()
+    assert {name[0] for name, tensor in begun.model.state_dict().items() if not torch.equal(tensor, untrained[name])} == {"D"}
+    begun = Trainer(tiny_config(domains, steps=3, **fields), tmp_path)
+    begun.train()
+    assert any(not torch.equal(tensor, untrained[name]) for name, tensor in begun.model.state_dict().items() if name[0] == "G")
 
 
 def test_the_rate_is_constant_and_then_falls_to_nothing(domains: tuple[Path, Path]) -> None:
