@@ -152,6 +152,13 @@ def load_bundle(folder: Path) -> Bundle:
     raise BundleError("; ".join(problems))
 
 
+def load_pair(folder: Path) -> list[Bundle]:
+    """The bundle and, where it stands beside it, the one that leads back. Raises BundleError."""
+    bundle = load_bundle(folder)
+    inverse = folder.resolve().with_name(bundle.manifest.inverse)
+    return [bundle, load_bundle(inverse)] if (inverse / MANIFEST).exists() else [bundle]
+
+
 def _mismatch(folder: Path, file: ModelFile) -> str | None:
     path = folder / file.path
     if not path.is_file():

@@ -106,8 +106,9 @@ class TrainingConfig(BaseModel):
     """Translations kept to show the critics again (Shrivastava et al., CVPR 2017); 0 keeps none."""
 
     start: Path | None = None
-    """A run of any domains with generators like these, whose weights this one begins with (fine-tuning), and with its critics'
-    where they are alike, too; empty: anew."""
+    """A run or a bundle of any domains with generators like these, whose weights this one begins with (fine-tuning); empty:
+    anew. A run gives its critics, too, where they are alike; a bundle its direction, and the one back where that stands
+    beside it."""
     critic_warmup: int = Field(0, ge=0)
     """The first so many steps train the critics alone, where they are new beside generators that are not."""
     lr: float = Field(2e-4, gt=0)

@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from models.bundle import MANIFEST, Bundle, load_bundle
+from models.bundle import MANIFEST, Bundle, load_pair
 from training.checkpoints import CHECKPOINT, load_generators
 from training.config import ConfigError, TrainingConfig
 from training.cyclegan import Lesson
@@ -44,11 +44,7 @@ def _translations(teacher: Path, device: torch.device) -> dict[str, Translate]:
         return {direction: torch.no_grad()(network.to(device)) for direction, network in networks.items()}
     if not (teacher / MANIFEST).exists():
         raise ConfigError(f"{teacher} is no teacher: name a run's folder (with {CHECKPOINT}) or a bundle's (with {MANIFEST})")
-    bundles = [bundle := load_bundle(teacher)]
-    inverse = teacher.resolve().with_name(bundle.manifest.inverse)
-    if (inverse / MANIFEST).exists():
-        bundles.append(load_bundle(inverse))
-    return {bundle.direction: _of_bundle(bundle) for bundle in bundles}
+    return {bundle.direction: _of_bundle(bundle) for bundle in load_pair(teacher)}
 
 
 def _of_bundle(bundle: Bundle) -> Translate:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training import distributed
-from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, load_weights, save_checkpoint
+from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.cyclegan import CycleGAN
 from training.data import batches, load_domains
 from training.logs import RunLog
 from training.objectives import HistoryPool
 from training.sheets import read_samples, run_sheet
+from training.starting import starting_weights
 from training.teachers import Teacher
 
 
@@ -53,7 +54,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = CycleGAN(config)
         if config.start:
-            self.model.load_state_dict(self.model.state_dict() | load_weights(config.start, config))
+            self.model.load_state_dict(self.model.state_dict() | starting_weights(config.start, config))
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         self.generators = nn.ModuleDict({"G": self.model.G, "F": self.model.F})

@@ -23,6 +23,7 @@ from training import export
 from training.checkpoints import load_generators
 from training.config import ConfigError, load_config, parse_settings
 from training.data import Pixels
+from training.export import export_run
 from training.generators import ResnetGenerator, Widths
 from training.logs import read_losses
 from training.metrics import psnr, sliced_wasserstein
@@ -86,6 +87,22 @@ def test_a_run_can_start_from_anothers_weights(domains: tuple[Path, Path], finis
     assert all(torch.equal(tensor, trainer.model.G.state_dict()[name]) for name, tensor in generators["G"].state_dict().items())
     with pytest.raises(ConfigError, match="n_blocks 1 → 2"):
         Trainer(tiny_config(domains, start=finished_run, n_blocks=2), tmp_path)
+
+
+@pytest.mark.parametrize("generator", ["resnet", "mobile_resnet"])
+def test_a_run_can_start_from_a_bundles_weights(domains: tuple[Path, Path], tmp_path: Path, generator: str) -> None:
+    fields = {"generator": generator, "steps": 2, "precision": "fp32"}
+    Trainer(tiny_config(domains, **fields), tmp_path / "first").train()
+    export_run(tmp_path / "first", tmp_path / "models")
+    begun = Trainer(tiny_config(domains, start=tmp_path / "models" / "day2dusk", **fields), tmp_path / "second").model
+    _, trained, _ = load_generators(tmp_path / "first")
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    for name in ("G", "F"):
+        assert (trained[name](picture) - getattr(begun, name)(picture)).abs().max() < 0.01  # the bundle's weights are fp16
+    with pytest.raises(ConfigError, match=r"other generators \(.*_1blocks.*\) than this run \(.*_2blocks"):
+        Trainer(tiny_config(domains, start=tmp_path / "models" / "day2dusk", generator=generator, n_blocks=2), tmp_path)
+    with pytest.raises(ConfigError, match="is nothing to start from: name a run's folder"):
+        Trainer(tiny_config(domains, start=tmp_path), tmp_path)
 
 
 def test_new_critics_learn_first_beside_generators_that_are_trained_already(
