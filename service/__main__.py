@@ -1,12 +1,12 @@
-"""`python -m service`: settings → app → uvicorn."""
+"""`python -m service`: settings → server, one or several."""
 
 import argparse
-import math
 
-import uvicorn
 from pydantic import ValidationError
 
+from service.server import serve
 from service.settings import Settings, describe
+from service.workers import serve_with_workers
 
 
 def main() -> None:
@@ -16,22 +16,14 @@ def main() -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = "\n".join(f"  CYCLEGAN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        wrong = "\n".join(
+            f"  CYCLEGAN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["type"] != "default_factory_not_called"
+        )
         raise SystemExit(f"error: these settings cannot be used:\n{wrong}") from None
     if arguments.show_settings:
         print(describe(settings))
         return
-    uvicorn.run(
-        "service.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_config=None,
-        access_log=False,  # Observer writes a better line
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
-    )
+    serve_with_workers(settings) if settings.workers > 1 else serve(settings)
 
 
 if __name__ == "__main__":

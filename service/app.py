@@ -45,6 +45,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
         warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
         _handle_signals(engine, settings.drain_seconds)
+        if settings.workers > 1:
+            await warming  # and until then it does not listen: others do
         yield
         await warming
         await engine.stop()

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on."""
     workers: int = Field(1, ge=1)
-    """Processes, each with its own sessions and queue; more than one only where several devices or CPUs are to be fed."""
+    """Processes on the port, each with its own sessions and queue: more than one where one cannot feed the device."""
     models: Path = Path("models")
     """Folder of bundles, a folder a direction."""
     providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     """Most pixels in one session run; a single larger picture is translated in tiles."""
     max_queue_pixels: int = Field(64 * 512 * 512, ge=1)
     """Most pixels of whole pictures waiting or running; those in tiles may together be as large as the largest upload."""
-    intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)
-    """Threads that sessions have on the CPU, all together; as many as the CPUs that this process may use."""
+    intra_op_threads: int = Field(default_factory=lambda given: max(1, usable_cpus() // given["workers"]), ge=1)
+    """Threads that a process's sessions have on the CPU, all together; its share of the CPUs that may be used."""
     drain_seconds: float = Field(1.0, ge=0)
     """After SIGTERM: how long /health/ready says 503 before the listening socket closes. Ctrl-C does not wait."""
     api_keys: Annotated[tuple[SecretStr, ...], CommaSeparated] = ()

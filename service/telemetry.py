@@ -1,6 +1,7 @@
 """What an operator sees: Prometheus metrics, logs, request ids, Server-Timing."""
 
 import logging
+import os
 import random
 import re
 import sys
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of this process; durations in seconds."""
+    """Durations in seconds."""
 
     requests: Counter = field(default_factory=lambda: Counter("cyclegan_requests", "HTTP answers", ["path", "status"]))
     request_seconds: Histogram = field(
@@ -41,23 +43,42 @@ class Metrics:
             "cyclegan_batch_pixels", "Pixels a batch", ["direction"], buckets=tuple(4**power for power in range(6, 13))
         )
     )
-    queue_length: Gauge = field(default_factory=lambda: Gauge("cyclegan_queue_length", "Pictures waiting for a lane"))
-    queue_pixels: Gauge = field(default_factory=lambda: Gauge("cyclegan_queue_pixels", "Pixels waiting for a lane or in one"))
+    queue_length: Gauge = field(
+        default_factory=lambda: Gauge("cyclegan_queue_length", "Pictures waiting for a lane", multiprocess_mode="livesum")
+    )
+    queue_pixels: Gauge = field(
+        default_factory=lambda: Gauge("cyclegan_queue_pixels", "Pixels waiting for a lane or in one", multiprocess_mode="livesum")
+    )
     busy_seconds: Counter = field(
         default_factory=lambda: Counter(
             "cyclegan_lane_busy_seconds", "Session runs, all lanes together: its rate a lane is the utilisation"
         )
     )
-    lanes: Gauge = field(default_factory=lambda: Gauge("cyclegan_lanes", "Session runs that may be in flight at once"))
+    lanes: Gauge = field(
+        default_factory=lambda: Gauge("cyclegan_lanes", "Session runs that may be in flight at once", multiprocess_mode="livesum")
+    )
     rejected: Counter = field(
         default_factory=lambda: Counter(
             "cyclegan_rejected", "Pictures that were not run: queue_full, deadline, expired, hung_up", ["direction", "reason"]
         )
     )
-    version: Gauge = field(default_factory=lambda: Gauge("cyclegan_bundle_version", "Version that is served", ["direction"]))
+    version: Gauge = field(
+        default_factory=lambda: Gauge(
+            "cyclegan_bundle_version", "Version that is served", ["direction"], multiprocess_mode="livemostrecent"
+        )
+    )
 
 
 METRICS = Metrics()
+
+
+def exposition() -> bytes:
+    """All metrics, for Prometheus; of all workers together, where there are several."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return generate_latest(registry)
 
 
 def configure_logging(log_format: str) -> None:

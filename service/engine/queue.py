@@ -121,8 +121,6 @@ class Queue:
         self._pixels: dict[str, int] = {}
         """What waits or runs, by direction: the sum of the costs."""
         self._changed = asyncio.Event()
-        METRICS.queue_length.set_function(lambda: self.waiting)
-        METRICS.queue_pixels.set_function(lambda: self.pixels)
 
     @property
     def waiting(self) -> int:
@@ -146,7 +144,7 @@ class Queue:
         self._pixels[direction] = self._pixels.get(direction, 0) + request.cost
         self._groups.setdefault(request.group, {})[request] = None
         request.answer.add_done_callback(lambda _: self._given_up(request))
-        self._changed.set()
+        self._tell()
         return request
 
     def _admit(self, request: Request) -> None:
@@ -189,6 +187,7 @@ class Queue:
         for request in batch:
             self._remove(request)
             request.started = now
+        self._measure()
         return batch
 
     def _fitting(self, request: Request) -> int:
@@ -200,7 +199,7 @@ class Queue:
         """The batch has left its lane."""
         for request in batch:
             self._pixels[request.direction] -= request.cost
-        self._changed.set()
+        self._tell()
 
     def _given_up(self, request: Request) -> None:
         """Its client has gone, or its deadline came before its turn; what is answered has been taken long ago."""
@@ -218,6 +217,15 @@ class Queue:
         del group[request]
         if not group:
             del self._groups[request.group]
+
+    def _tell(self) -> None:
+        """Lanes that wait, and whoever reads the metrics."""
+        self._changed.set()
+        self._measure()
+
+    def _measure(self) -> None:
+        METRICS.queue_length.set(self.waiting)
+        METRICS.queue_pixels.set(self.pixels)
 
     async def drained(self) -> None:
         """Returns once nothing waits or runs."""

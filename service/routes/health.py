@@ -1,10 +1,11 @@
 """Health and metrics: for load balancers, orchestrators and Prometheus; open even where keys are configured."""
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.problems import PROBLEM_RESPONSES, lane_died
 from service.routes.dependencies import get_pipeline
+from service.telemetry import exposition
 
 router = APIRouter(tags=["health"])
 
@@ -27,4 +28,4 @@ async def ready(request: Request) -> dict[str, str]:
 @router.get("/metrics", operation_id="metrics", response_class=Response)
 async def metrics() -> Response:
     """Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -6,22 +6,8 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from models.bundle import MANIFEST, read_manifest
 from tests.conftest import ROOT, Service, running_service, wait_until
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """Only one of the repository's directions, and only in fp32: which precision is faster may change between two versions."""
-    folder = tmp_path / "photo2monet"
-    shutil.copytree(ROOT / "models" / "photo2monet", folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    for version in manifest["versions"]:
-        version["files"] = [file for file in version["files"] if file["precision"] == "fp32"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    return tmp_path
 
 
 def add_version(folder: Path, sound: bool) -> int:
