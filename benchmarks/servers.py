@@ -125,11 +125,11 @@ class Server:
 
 
 @contextmanager
-def our_server(models: Path, logs: Path, picture: bytes, **settings: object) -> Iterator[Server]:
+def our_server(models: Path, logs: Path, picture: bytes, name: str = OURS, **settings: object) -> Iterator[Server]:
     """`python -m service` with the one bundle in `models`, awake."""
     (bundle,) = models.iterdir()
-    environment = {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()} | {"CYCLEGAN_MODELS": str(models)}
-    server = Server(OURS, [sys.executable, "-m", "service"], f"/translate?direction={bundle.name}", environment, logs)
+    environment = {f"CYCLEGAN_{key.upper()}": str(value) for key, value in settings.items()} | {"CYCLEGAN_MODELS": str(models)}
+    server = Server(name, [sys.executable, "-m", "service"], f"/translate?direction={bundle.name}", environment, logs)
     try:
         server.wait(picture)
         yield server

@@ -52,12 +52,12 @@ class Bench:
         self.report.rows += rows.values()
         return rows
 
-    def compare(self, what: str, rows: dict[str, Row], figure: str, asked: dict[str, str]) -> None:
+    def compare(self, what: str, rows: dict[str, Row], figure: str, asked: dict[str, str], ours: str = OURS) -> None:
         """This service's figure in those of others."""
         for other, bar in asked.items():
-            if other in rows:
-                values = [[getattr(load, figure) for load in rows[name].rounds] for name in (OURS, other)]
-                self.report.findings.append(Finding(f"{what}, this service / {other}", ratios(*values), bar))
+            if ours in rows and other in rows:
+                values = [[getattr(load, figure) for load in rows[name].rounds] for name in (ours, other)]
+                self.report.findings.append(Finding(f"{what}, {ours} / {other}", ratios(*values), bar))
 
     @contextmanager
     def servers(self, bundle: Bundle, deadline: float) -> Iterator[tuple[list[Server], Path]]:
@@ -89,13 +89,20 @@ def check(servers: list[Server], model: Path) -> None:
 
 
 def server_cost(bench: Bench, bundle: Bundle) -> None:
-    """A graph that costs nothing."""
+    """A graph that costs nothing; once more with a worker for each CPU, since one process is bound by its interpreter's lock."""
     (picture,) = pictures.squares(SIDE, 1)
-    with bench.servers(bundle, deadline=30) as (servers, model):
-        check(servers, model)
-        rows = bench.side_by_side("null", f"{CLIENTS} clients", closed(servers, picture, CLIENTS, bench.seconds))
+    several = f"{OURS}, {usable_cpus()} workers"
+    with (
+        our_server(bundle.folder.parent, bench.logs, picture, several, workers=usable_cpus()) as workers,
+        bench.servers(bundle, deadline=30) as (servers, model),
+    ):
+        workers.suspend()
+        check([*servers, workers], model)
+        contenders = closed([servers[0], workers, *servers[1:]], picture, CLIENTS, bench.seconds)
+        rows = bench.side_by_side("null", f"{CLIENTS} clients", contenders)
     asked = {"plain FastAPI": "at least 1.3", "LitServe": "at least 1.7", "BentoML": "", "Ray Serve": ""}
-    bench.compare("null graph: throughput", rows, "per_second", asked)
+    for ours in (OURS, several):
+        bench.compare("null graph: throughput", rows, "per_second", asked, ours)
     bench.compare("null graph: CPU time an answer", rows, "cpu_ms", dict.fromkeys(asked, ""))
 
 
