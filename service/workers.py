@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -33,8 +34,10 @@ def serve_with_workers(settings: Settings) -> None:
 
     def start() -> None:
         with _bound(settings.host, port, reuse_port=True) as own:
-            workers.append(context.Process(target=serve, args=(settings, own)))
+            workers.append(context.Process(target=_work, args=(settings, own)))
             workers[-1].start()
+        if stopping:  # since it was asked for
+            pass_on(signal.SIGTERM, None)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         nonlocal stopping
@@ -47,10 +50,10 @@ def serve_with_workers(settings: Settings) -> None:
         port = alone.getsockname()[1]
         alone.close()  # it was free
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # where prometheus_client adds the workers' metrics up
-        for _ in range(settings.workers):
-            start()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, pass_on)
+        for _ in range(settings.workers):
+            start()
         while workers:
             wait([worker.sentinel for worker in workers])
             for worker in [worker for worker in workers if not worker.is_alive()]:
@@ -62,6 +65,19 @@ def serve_with_workers(settings: Settings) -> None:
                     start()
     if failed and not stopping:
         sys.exit(CANNOT_START)
+
+
+def _work(settings: Settings, bound: socket.socket) -> None:
+    """What a worker does. It ends with the process that started it, however that ends."""
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    serve(settings, bound)
+
+
+def _outlive_nobody() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _bound(host: str, port: int, reuse_port: bool = False) -> socket.socket:

@@ -85,6 +85,12 @@ def test_sigterm_answers_what_every_worker_has_taken(two: Service, photo: bytes)
         httpx.get(f"{two.url}/health/live")
 
 
+def test_workers_end_with_the_process_that_started_them(two: Service) -> None:
+    orphans = workers(two)
+    two.process.kill()
+    assert not psutil.wait_procs(orphans, timeout=30)[1]
+
+
 @pytest.mark.parametrize(("taken", "why"), [(True, "cannot listen on 127.0.0.1"), (False, "no bundle in")])
 def test_workers_that_cannot_start_end_the_service_and_say_why(taken: bool, why: str, tmp_path: Path, service: Service) -> None:
     port = service.address.rpartition(":")[2] if taken else str(free_port())
