@@ -15,7 +15,7 @@ def model_card(manifest: Manifest, has_samples: bool, has_int8_samples: bool = F
     config = version.training.get("config")
     if config:
         back, made = f"[{manifest.inverse}](../{manifest.inverse})", _trained(version)
-        sides = f"{config['load_size'][0]} to {config['load_size'][1]}"
+        sides = _range(config["load_size"])
     else:
         back, made, sides = manifest.inverse, _imported(version), f"about {version.trained_size}"
     sections = [
@@ -49,13 +49,15 @@ def _trained(version: Version) -> list[str]:
                 "weights begun from": config.get("start"),
                 "taught by": config.get("teacher"),
                 "steps": f"{training['steps']:,} at batch size {config['batch_size']}",
-                "crops": f"{config['crop_size']} pixels, from pictures scaled to between {config['load_size'][0]} "
-                f"and {config['load_size'][1]} pixels on the shorter side",
+                "crops": f"{config['crop_size']} pixels, from pictures whose shorter side is scaled to "
+                f"{_range(config['load_size'])} pixels",
                 "objective": f"{config['objective']}, lambda_cycle {config['lambda_cycle']:g}, "
-                f"lambda_identity {config['lambda_identity']:g}, history pool of {config['pool_size']}",
+                f"lambda_identity {config['lambda_identity']:g}, history pool of {config['pool_size']}"
+                + (f", R1 {config['r1_gamma']:g}" if config["r1_gamma"] else ""),
                 "critics": f"{config['discriminator']}, ndf {config['ndf']}, n_layers {config['n_layers']}, "
                 f"{config.get('n_scales', 1)} scale(s), "
-                f"{config.get('critic_norm', 'instance')} norm" + (", spectral norm" if config.get("spectral_norm") else ""),
+                f"{config.get('critic_norm', 'instance').replace('none', 'no')} norm"
+                + (", spectral norm" if config.get("spectral_norm") else ""),
                 "rate": f"Adam {config['lr']:g}, beta1 {config['beta1']:g}; the weights are the average at EMA {config['ema']:g}",
                 "pictures": ", ".join(f"{count:,} of {name}" for name, count in training["pictures"].items()),
                 "seed": config["seed"],
@@ -92,6 +94,11 @@ def _about(version: Version) -> str:
 def _samples(config: dict[str, Any]) -> str:
     x, y = config["source"], config["target"]
     return f"From left to right: a picture, {x}2{y} of it, and {y}2{x} of that."
+
+
+def _range(low_and_high: list[int]) -> str:
+    low, high = low_and_high
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def _losses(first: dict[str, float], last: dict[str, float]) -> str:

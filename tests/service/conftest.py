@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from models.bundle import MANIFEST
-from tests.conftest import ROOT
+from tests.conftest import pair
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Only one of the repository's directions, and only in fp32: which precision is faster may change between two versions."""
+    """Only one of the pair's directions, and only in fp32: which precision is faster may change between two versions."""
     folder = tmp_path / "photo2monet"
-    shutil.copytree(ROOT / "models" / "photo2monet", folder)
+    shutil.copytree(pair() / "photo2monet", folder)
     manifest = json.loads((folder / MANIFEST).read_text())
     for version in manifest["versions"]:
         version["files"] = [file for file in version["files"] if file["precision"] == "fp32"]

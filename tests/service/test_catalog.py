@@ -14,14 +14,13 @@ from structlog.testing import capture_logs
 from models.bundle import BundleError
 from service.engine.catalog import Catalog
 from service.engine.sessions import CPU, choose_providers
-from tests.conftest import ROOT
+from tests.conftest import ROOT, pair
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A copy of the repository's bundles."""
-    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    return tmp_path / "models"
+    """A copy of the pair."""
+    return shutil.copytree(pair(), tmp_path / "models")
 
 
 def load(models: Path) -> tuple[Catalog, list]:

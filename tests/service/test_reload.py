@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from models.bundle import MANIFEST, read_manifest
-from tests.conftest import ROOT, Service, running_service, wait_until
+from tests.conftest import Service, pair, running_service, wait_until
 
 
 def add_version(folder: Path, sound: bool) -> int:
@@ -34,7 +34,7 @@ def test_sighup_loads_what_is_new_with_no_request_lost(models: Path, photo: byte
         before = versions(running)["photo2monet"]
         pending = [clients.submit(running.translate, photo, size=256) for _ in range(40)]
         number = add_version(models / "photo2monet", sound=True)
-        shutil.copytree(ROOT / "models" / "monet2photo", models / "monet2photo")
+        shutil.copytree(pair() / "monet2photo", models / "monet2photo")
         running.process.send_signal(signal.SIGHUP)
         wait_until(lambda: versions(running) == {"photo2monet": number, "monet2photo": before})
         assert {answer.result().status_code for answer in pending} == {200}
@@ -46,7 +46,7 @@ def test_a_bundle_that_does_not_load_leaves_the_one_before_it_in_service(models:
     with running_service(models=models) as running:
         before = versions(running)
         add_version(models / "photo2monet", sound=False)
-        shutil.copytree(ROOT / "models" / "monet2photo", models / "monet2photo")
+        shutil.copytree(pair() / "monet2photo", models / "monet2photo")
         running.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "monet2photo" in versions(running))
         assert versions(running)["photo2monet"] == before["photo2monet"]

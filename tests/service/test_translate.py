@@ -1,4 +1,4 @@
-"""POST /translate and /cycle, on a running service with the bundles of the repository."""
+"""POST /translate and /cycle, on a running service with bundles of the repository."""
 
 import io
 import json
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
+from models.bundle import list_bundles
+from tests.conftest import PHOTO, PICTURES, ROOT, Service, decoded, encoded, running_service, wait_until
 
 
 @pytest.mark.parametrize("direction", ["photo2monet", "monet2photo"])
@@ -240,3 +241,12 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
         for path in ("/translate", "/v2/models/{name}/infer"):
             wait_until(lambda: f'path="{path}",status="499"' in running.client.get("/metrics").text)  # noqa: B023
         assert 'cyclegan_inference_seconds_count{direction="monet2photo"}' not in running.client.get("/metrics").text
+
+
+def test_the_repositorys_directions_are_all_served_each_with_its_own_generator(photo: bytes) -> None:
+    with running_service(models=ROOT / "models") as running:
+        directions = [entry["direction"] for entry in running.client.get("/directions").json()]
+        answers = [running.translate(photo, direction, size=64) for direction in directions]
+    assert directions == sorted(folder.name for folder in list_bundles(ROOT / "models"))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == len(directions)
