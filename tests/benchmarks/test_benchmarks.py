@@ -17,6 +17,8 @@ from benchmarks import pictures, serving
 from benchmarks.bundles import SHIPPED, null_bundle
 from benchmarks.load import closed_loop, open_loop
 from benchmarks.servers import our_server
+from models.bundle import load_bundle
+from service.settings import usable_cpus
 from tests.conftest import ROOT
 
 SECONDS_EACH = 0.1
@@ -52,8 +54,10 @@ def test_one_command_measures_side_by_side_and_writes_a_table(tmp_path: Path) ->
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert (tmp_path / "table.md").read_text().strip() == printed.strip()
     written = json.loads((tmp_path / "table.json").read_text())
-    assert [row["contender"] for row in written["rows"]] == ["this service", "plain FastAPI", "scaled decode", "full decode"]
-    for row in written["rows"][:2]:
+    assert [row["contender"] for row in written["rows"]] == [
+        "this service", f"this service, {usable_cpus()} workers", "plain FastAPI", "scaled decode", "full decode",
+    ]  # fmt: skip
+    for row in written["rows"][:3]:
         (measured,) = row["rounds"]
         assert measured["answers"] > 0
         assert measured["errors"] == 0
@@ -85,4 +89,4 @@ def test_wrong_answers_end_the_run(tmp_path: Path) -> None:
     with our_server(bundle.folder.parent, tmp_path, pictures.squares(serving.SIDE, 1)[0]) as server:
         serving.check([server], bundle.onnx)
         with pytest.raises(SystemExit, match="another picture"):
-            serving.check([server], SHIPPED / "1" / "model.onnx")
+            serving.check([server], load_bundle(SHIPPED).onnx)

@@ -14,8 +14,9 @@ import httpx
 import pytest
 import trustme
 
+from models.bundle import load_bundle
 from service.settings import Settings
-from tests.conftest import Service, assert_problem, decoded, free_port, running_service
+from tests.conftest import ROOT, Service, assert_problem, decoded, free_port, running_service
 from tests.deployment.conftest import CONFIGURATION, running_nginx
 
 LIMIT = Settings.model_fields["max_upload_bytes"].default
@@ -61,7 +62,7 @@ def test_every_path_is_reached_but_the_metrics(nginx: httpx.Client, service: Ser
     assert "<form" in nginx.get("/").text
     paths = set(nginx.get("/openapi.json").json()["paths"]) | {"/docs", "/web/app.js"}
     for template in paths - {"/metrics"}:
-        path = template.format(name="photo2monet", version=1)
+        path = template.format(name="photo2monet", version=load_bundle(ROOT / "models" / "photo2monet").version.version)
         assert nginx.get(path).status_code == service.client.get(path).status_code != 404, path
     assert_problem(nginx.get("/metrics"), 404)
 

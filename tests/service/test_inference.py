@@ -9,10 +9,12 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from tests.conftest import PHOTO, Service, decoded, encoded, running_service
+from models.bundle import load_bundle
+from tests.conftest import PHOTO, ROOT, Service, decoded, encoded, running_service
 
 PICTURE = np.asarray(Image.open(PHOTO).resize((96, 64)))
 INFER = "/v2/models/photo2monet/infer"
+VERSION = {direction: str(load_bundle(ROOT / "models" / direction).version.version) for direction in ("photo2monet", "monet2photo")}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_a_client_finds_out_what_there_is(client: triton.InferenceServerClient) 
     assert client.is_server_live()
     assert client.is_server_ready()
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-    metadata = client.get_model_metadata("photo2monet", "1")
+    metadata = client.get_model_metadata("photo2monet", VERSION["photo2monet"])
     assert metadata["inputs"] == [{"name": "pictures", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
     assert metadata["outputs"] == [{"name": "translations", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
     assert client.is_model_ready("photo2monet", metadata["versions"][0])
@@ -59,7 +61,9 @@ def test_tensors_in_binary_and_in_json_are_translated_as_pictures_are(
 
 
 def test_several_are_under_way_at_once(client: triton.InferenceServerClient) -> None:
-    waiting = [client.async_infer("monet2photo", pictures(PICTURE[None, :, : 96 - n]), model_version="1") for n in range(6)]
+    waiting = [
+        client.async_infer("monet2photo", pictures(PICTURE[None, :, : 96 - n]), model_version=VERSION["monet2photo"]) for n in range(6)
+    ]
     assert [answer.get_result().as_numpy("translations").shape[2] for answer in waiting] == [96, 95, 94, 93, 92, 91]
 
 
@@ -70,7 +74,7 @@ def test_a_picture_above_the_batch_budget_goes_in_tiles_like_an_upload(client: t
 
 @pytest.mark.parametrize(("model", "version"), [("photo2picasso", ""), ("photo2monet", "99")])
 def test_unknown_models_and_versions_are_404_with_those_there_are(client: triton.InferenceServerClient, model: str, version: str) -> None:
-    with pytest.raises(InferenceServerException, match=r"There are: monet2photo|ask for 1") as caught:
+    with pytest.raises(InferenceServerException, match=rf"There are: monet2photo|ask for {VERSION['photo2monet']}") as caught:
         client.infer(model, pictures(PICTURE[None]), model_version=version)
     assert caught.value.status() == "404"
 
