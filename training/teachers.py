@@ -44,9 +44,10 @@ def _translations(teacher: Path, device: torch.device) -> dict[str, Translate]:
         return {direction: torch.no_grad()(network.to(device)) for direction, network in networks.items()}
     if not (teacher / MANIFEST).exists():
         raise ConfigError(f"{teacher} is no teacher: name a run's folder (with {CHECKPOINT}) or a bundle's (with {MANIFEST})")
-    return {bundle.direction: _of_bundle(bundle) for bundle in load_pair(teacher)}
+    return {bundle.direction: _of_bundle(bundle, device) for bundle in load_pair(teacher)}
 
 
-def _of_bundle(bundle: Bundle) -> Translate:
-    translate = bundle_translator(bundle, onnxruntime.get_available_providers())
+def _of_bundle(bundle: Bundle, device: torch.device) -> Translate:
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider") if device.type == "cuda" else ("CPUExecutionProvider",)
+    translate = bundle_translator(bundle, [provider for provider in wanted if provider in onnxruntime.get_available_providers()])
     return lambda pictures: to_tensor(translate(to_pixels(pictures))).to(pictures.device)

@@ -16,7 +16,9 @@ from training.teachers import Teacher
 from training.trainer import Trainer
 
 
-def test_a_run_and_the_bundles_exported_from_it_teach_alike(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_and_the_bundles_exported_from_it_teach_alike(
+    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     export_run(finished_run, tmp_path)
     x, y = (domain.batch(0) for domain in load_domains(tiny_config(domains)))
     by_run, by_bundle = (
@@ -28,6 +30,7 @@ def test_a_run_and_the_bundles_exported_from_it_teach_alike(domains: tuple[Path,
         assert the_same is not None
         assert not taught.requires_grad
         assert abs(to_pixels(taught).astype(int) - to_pixels(the_same)).max() <= 2
+    assert "rovider" not in capfd.readouterr().err, "ONNX Runtime is asked for CUDA on a CPU"
 
 
 def test_a_pupil_comes_to_translate_as_its_teacher_does(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
