@@ -151,7 +151,7 @@ def test_a_field_that_cannot_be_used_is_named(settings: list[str], told: str) ->
 
 
 def test_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="lite, standard"):
+    with pytest.raises(ConfigError, match="lite, refine, standard"):
         load_config("huge", source="x", target="y")
 
 
