@@ -1,7 +1,8 @@
 """Pixels to the bytes of a file, with no metadata."""
 
-import io
-from typing import Any
+import os
+import tempfile
+from typing import IO, Any
 
 from PIL import Image
 
@@ -20,6 +21,12 @@ SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}
 def encode(pixels: Pixels, file_format: str, quality: int) -> bytes:
     """`pixels`, uint8 (h, w, 3), as a file of one of OPTIONS; `quality` from 1 to 100 (PNG is lossless)."""
     options = OPTIONS[file_format] | ({} if file_format == "png" else {"quality": quality})
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, file_format.upper(), **options)
-    return buffer.getvalue()
+    with _file_in_memory() as file:
+        Image.fromarray(pixels).save(file, file_format.upper(), **options)
+        file.seek(0)
+        return file.read()
+
+
+def _file_in_memory() -> IO[bytes]:
+    """With a descriptor: Pillow lets go of the interpreter's lock while it compresses only where it can write to one."""
+    return open(os.memfd_create("picture"), "w+b", buffering=0) if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
