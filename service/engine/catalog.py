@@ -1,5 +1,6 @@
 """Bundles to sessions: which directions there are, and what each runs on."""
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
+from models.padding import padded_side
 from service.engine.sessions import Opened, choose_providers, new_session, open_session
 from service.telemetry import METRICS
 
@@ -60,12 +62,12 @@ class Generator:
     def warm_up(self, largest: int, at_once: int) -> tuple[int, float]:
         """Run on an empty picture of the trained size; its pixels, and the seconds that a lane's second run took.
 
-        Batches of `largest` pixels, as many `at_once`, come first, lest the arena grow again while it serves.
+        Pictures of `largest` pixels, as many `at_once`, come first, lest the arena grow again while it serves.
         """
-        size = self.bundle.version.trained_size
-        batch = np.zeros((max(1, largest // size**2), size, size, 3), np.uint8)
+        version = self.bundle.version
+        size, side = version.trained_size, padded_side(math.isqrt(largest), version.multiple, version.smallest_side)
         with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(self.run, [batch] * at_once))
+            list(pool.map(self.run, [np.zeros((1, side, side, 3), np.uint8)] * at_once))
         picture = np.zeros((1, size, size, 3), np.uint8)
         self.run(picture, alone=True)
         self.run(picture)

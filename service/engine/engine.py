@@ -34,7 +34,7 @@ class Engine:
         lanes = count_lanes(self.catalog.providers, settings.intra_op_threads)
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes, longest_batch(self.catalog.providers))
         self._first = (settings.max_batch_pixels, 1) if on_gpu(self.catalog.providers) else (settings.default_size**2, lanes)
-        """Pixels of a batch, and how many such at once, that memory is taken for before anything is served."""
+        """Pixels of a picture, and how many such at once, that memory is taken for before anything is served."""
         self._lanes = Lanes(self.queue, self.catalog)
         self._warm = False
         self._reloading = asyncio.Lock()

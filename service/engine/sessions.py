@@ -33,6 +33,9 @@ TIMED_RUNS = 9
 CPU_BATCH_SECONDS = 0.02
 """Of work in a batch on a CPU, where more at once is no faster: batches only save handing over what is small."""
 
+ARENA = 2**30
+"""Bytes of address space that sessions on a CPU share, before they would ask for more."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -134,6 +137,7 @@ def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.I
 @cache
 def share_memory() -> None:
     """What runs on the CPU gets its memory from one arena, which grows to what is in flight at once; sessions with one each
-    would hold on to what each has ever needed."""
+    would hold on to what each has ever needed. It is of one piece, of which only what is used takes memory: pieces that each
+    suit pictures of some sizes would add up."""
     cpu = onnxruntime.OrtMemoryInfo("Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
-    onnxruntime.create_and_register_allocator(cpu, onnxruntime.OrtArenaCfg({}))
+    onnxruntime.create_and_register_allocator(cpu, onnxruntime.OrtArenaCfg({"initial_chunk_size_bytes": ARENA}))
