@@ -55,6 +55,7 @@ async def accept(request: Request) -> Job:
     check_key(request)
     pipeline, parameters = get_pipeline(request), Parameters.of(request)
     pipeline.engine.check_direction(parameters.direction)
+    pipeline.engine.check_room(parameters.direction, pipeline.deadline())
     order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
     request.state.facts["direction"] = parameters.direction
     uploads = await read_uploads(request, pipeline.settings)

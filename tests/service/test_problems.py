@@ -7,10 +7,12 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -148,6 +150,29 @@ def test_full_queue_is_503_with_retry_after_and_the_rest_is_answered(photo: byte
             problem = assert_problem(response, 503)
             assert int(response.headers["retry-after"]) == problem["retry_after"] >= 1
         assert running.translate(photo).status_code == 200
+
+
+def test_full_queue_is_told_before_the_body_is_read(photo: bytes) -> None:
+    head = b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n"
+    told = threading.Event()
+
+    def fill(running: Service) -> None:
+        while not told.is_set():
+            running.translate(photo)
+
+    def refused(running: Service) -> bool:
+        with socket.create_connection(tuple(running.address.split(":")), timeout=0.2) as connection, suppress(TimeoutError):
+            connection.sendall(head)
+            return b" 503 " in connection.recv(1000)
+        return False
+
+    with running_service(max_queue_pixels=512 * 344 * 2) as running, ThreadPoolExecutor(6) as clients:
+        filling = [clients.submit(fill, running) for _ in range(6)]
+        try:
+            wait_until(lambda: refused(running))
+        finally:
+            told.set()
+        assert not any(client.exception() for client in filling)
 
 
 def test_picture_larger_than_the_whole_queue_is_told_to_be_smaller(photo: bytes) -> None:
