@@ -7,7 +7,6 @@ import argparse
 import time
 from typing import Any
 
-import numpy as np
 import ray
 import structlog
 from pyarrow import fs
@@ -43,7 +42,7 @@ class Translator:
             return row | {"problem": str(error)}
         version = self._generator.bundle.version
         padded = padding.pad(picture.pixels, version.multiple, version.smallest_side)
-        translated = padding.crop(self._generator.run(padded[np.newaxis])[0], *picture.pixels.shape[:2])
+        translated = padding.crop(self._generator.run([padded])[0], *picture.pixels.shape[:2])
         path = f"{target_folder}/{output_name(row['name'], self._arguments.format)}"
         target.create_dir(path.rpartition("/")[0], recursive=True)
         with target.open_output_stream(f"{path}.part") as file:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ import structlog
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
-from models.padding import padded_side
+from models.padding import Pixels, padded_side
 from service.engine.sessions import Opened, choose_providers, new_session, open_session
+from service.engine.staging import Staging
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
@@ -40,11 +42,13 @@ class Generator:
     def provider(self) -> str:
         return self.opened.session.get_providers()[0]
 
-    def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
-        """(n, h, w, 3) bytes to the same; h and w must be multiples of the bundle's `multiple`. Where they are `alone`, with
-        all of a CPU's threads. Blocks."""
+    def run(self, pictures: Sequence[Pixels], alone: bool = False, staging: Staging | None = None) -> NDArray[np.uint8]:
+        """Pictures of one size, (h, w, 3) each, to (n, h, w, 3); h and w must be multiples of the bundle's `multiple`. Where they
+        are `alone`, with all of a CPU's threads; to a GPU through `staging`, where they fit. Blocks."""
         session = self.opened.wide if alone and self.opened.wide else self.opened.session
-        (translations,) = session.run(None, {"pictures": pictures})
+        if staging and len(pictures) * math.prod(pictures[0].shape[:2]) <= staging.pixels:
+            return staging.run(session, pictures)
+        (translations,) = session.run(None, {"pictures": np.stack(pictures)})
         return np.asarray(translations)
 
     def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -67,8 +71,8 @@ class Generator:
         version = self.bundle.version
         size, side = version.trained_size, padded_side(math.isqrt(largest), version.multiple, version.smallest_side)
         with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(self.run, [np.zeros((1, side, side, 3), np.uint8)] * at_once))
-        picture = np.zeros((1, size, size, 3), np.uint8)
+            list(pool.map(self.run, [[np.zeros((side, side, 3), np.uint8)]] * at_once))
+        picture = [np.zeros((size, size, 3), np.uint8)]
         self.run(picture, alone=True)
         self.run(picture)
         begun = time.monotonic()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.queue import InferenceFailed, Queue, Request
 from service.engine.sessions import on_gpu
+from service.engine.staging import Staging
 from service.engine.threads import Threads
 from service.telemetry import METRICS
 
@@ -37,7 +38,7 @@ class Lanes:
 
     def start(self) -> None:
         METRICS.lanes.set(self._queue.lanes)
-        self._tasks = [asyncio.create_task(self._run_lane(), name=f"lane-{i}") for i in range(self._queue.lanes)]
+        self._tasks = [asyncio.create_task(self._run_lane(self._staging()), name=f"lane-{i}") for i in range(self._queue.lanes)]
 
     @property
     def alive(self) -> bool:
@@ -51,7 +52,10 @@ class Lanes:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.stop()
 
-    async def _run_lane(self) -> None:
+    def _staging(self) -> Staging | None:
+        return Staging(self._queue.max_batch_pixels) if on_gpu(self._catalog.providers) else None
+
+    async def _run_lane(self, staging: Staging | None) -> None:
         free_since = self._queue.clock()
         while True:
             batch = await self._queue.take()
@@ -59,7 +63,7 @@ class Lanes:
             self._running += len(batch)
             alone = self._alone(batch)
             try:
-                await self._serve(batch, alone)
+                await self._serve(batch, alone, staging)
             except BaseException as error:
                 log.error("lane died", error=repr(error))
                 for request in batch:
@@ -77,10 +81,10 @@ class Lanes:
         few = self._running + self._queue.waiting < self._queue.lanes
         return few and batch[0].statistics is None and not on_gpu(self._catalog.providers)
 
-    async def _serve(self, batch: list[Request], alone: bool = False) -> None:
+    async def _serve(self, batch: list[Request], alone: bool, staging: Staging | None) -> None:
         """Answer each request; a batch that fails is run again by halves, so that an error touches only its own."""
         try:
-            translations = await self._run(batch, alone)
+            translations = await self._run(batch, alone, staging)
         except Exception as error:
             log.warning("batch failed", direction=batch[0].direction, requests=len(batch), error=str(error))
             if len(batch) == 1:
@@ -91,19 +95,19 @@ class Lanes:
                 log.warning("out of memory: smaller batches from now on", max_batch_pixels=self._queue.max_batch_pixels)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 if wanted := [request for request in half if not request.answer.done()]:
-                    await self._serve(wanted)
+                    await self._serve(wanted, False, staging)
             return
         for request, translation in zip(batch, translations, strict=True):
             request.finished = self._queue.clock()
             if not request.answer.done():
                 request.answer.set_result(translation)
 
-    async def _run(self, batch: list[Request], alone: bool) -> NDArray[np.uint8]:
+    async def _run(self, batch: list[Request], alone: bool, staging: Staging | None) -> NDArray[np.uint8]:
         direction = batch[0].direction
         statistics = batch[0].statistics
         generator = statistics.generator if statistics else self._catalog.generators[direction]
         begun = time.monotonic()
-        translations = await self._threads.run(partial(_translate, generator, batch, alone))
+        translations = await self._threads.run(partial(_translate, generator, batch, alone, staging))
         seconds = time.monotonic() - begun
         METRICS.busy_seconds.inc(seconds)
         METRICS.inference_seconds.labels(direction).observe(seconds)
@@ -114,12 +118,12 @@ class Lanes:
         return translations
 
 
-def _translate(generator: Generator, batch: list[Request], alone: bool) -> NDArray[np.uint8]:
-    pictures = np.stack([request.pixels for request in batch])
+def _translate(generator: Generator, batch: list[Request], alone: bool, staging: Staging | None) -> NDArray[np.uint8]:
+    pictures = [request.pixels for request in batch]
     given = [request.statistics.values for request in batch if request.statistics]
     if not given:
-        return generator.run(pictures, alone)
-    translations, used = generator.run_tiles(pictures, np.stack(given))
+        return generator.run(pictures, alone, staging)
+    translations, used = generator.run_tiles(np.stack(pictures), np.stack(given))
     for request, values in zip(batch, used, strict=True):
         request.statistics = Statistics(generator, values)
     return translations

@@ -19,17 +19,21 @@ class Inverting:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
+    def run(self, pictures: list[NDArray[np.uint8]], alone: bool, staging: None) -> NDArray[np.uint8]:
         self.batches.append(len(pictures))
-        if (pictures[:, 0, 0, 0] == POISON).any():
+        if any(picture[0, 0, 0] == POISON for picture in pictures):
             raise RuntimeError("poisoned")
-        return 255 - pictures
+        return 255 - np.stack(pictures)
+
+
+def catalog_of(generator: Any) -> Any:
+    return SimpleNamespace(generators={"there": generator}, providers=["CPUExecutionProvider"])
 
 
 def lanes_with(generator: Any) -> tuple[Queue, Lanes]:
     queue = Queue(max_pixels=10**9, max_batch_pixels=10**6)
     queue.rates["there"] = Rate(10**6, 0.001)
-    return queue, Lanes(queue, SimpleNamespace(generators={"there": generator}))  # type: ignore[arg-type]
+    return queue, Lanes(queue, catalog_of(generator))
 
 
 def picture(value: int) -> NDArray[np.uint8]:
@@ -70,10 +74,10 @@ def test_one_poisoned_picture_in_sixteen_fails_alone() -> None:
 
 def test_out_of_memory_halves_the_batch_budget_and_fails_nobody() -> None:
     class Small(Inverting):
-        def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
+        def run(self, pictures: list[NDArray[np.uint8]], alone: bool, staging: None) -> NDArray[np.uint8]:
             if len(pictures) > 4:
                 raise RuntimeError("Failed to allocate memory for requested buffer of size 67108864")
-            return super().run(pictures, alone)
+            return super().run(pictures, alone, staging)
 
     async def run() -> None:
         generator = Small()
@@ -109,7 +113,7 @@ class Death(BaseException):
 
 
 def test_a_lane_that_dies_is_told_and_fails_only_what_it_had() -> None:
-    def die(pictures: NDArray[np.uint8], alone: bool) -> NDArray[np.uint8]:
+    def die(pictures: list[NDArray[np.uint8]], alone: bool, staging: None) -> NDArray[np.uint8]:
         raise Death
 
     async def run() -> None:
@@ -124,14 +128,14 @@ def test_a_lane_that_dies_is_told_and_fails_only_what_it_had() -> None:
 
 def test_a_picture_that_is_alone_has_all_threads_and_those_that_are_not_share_them() -> None:
     class Noting(Inverting):
-        def run(self, pictures: NDArray[np.uint8], alone: bool = False) -> NDArray[np.uint8]:
+        def run(self, pictures: list[NDArray[np.uint8]], alone: bool, staging: None) -> NDArray[np.uint8]:
             noted.append(alone)
-            return super().run(pictures)
+            return super().run(pictures, alone, staging)
 
     async def run() -> None:
         queue = Queue(max_pixels=10**9, max_batch_pixels=1, lanes=2)
         queue.rates["there"] = Rate(10**6, 0.001)
-        lanes = Lanes(queue, SimpleNamespace(generators={"there": Noting()}, providers=["CPUExecutionProvider"]))  # type: ignore[arg-type]
+        lanes = Lanes(queue, catalog_of(Noting()))
         await answers_to(queue, lanes, range(1))
         assert noted == [True]
         deadline = queue.clock() + 30
