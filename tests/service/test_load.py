@@ -52,7 +52,7 @@ async def send(running: Service, picture: bytes, direction: str = "photo2monet")
 
 
 async def closed_loop(running: Service, picture: bytes, seconds: float) -> list[Answered]:
-    """Each client sends its next request when it has its answer: what the service can do."""
+    """Each client sends its next request when it has its answer: what the service can do. Those that are answered within `seconds`."""
     answers: list[Answered] = []
 
     async def client() -> None:
@@ -61,7 +61,7 @@ async def closed_loop(running: Service, picture: bytes, seconds: float) -> list[
 
     end = time.monotonic() + seconds
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return answers
+    return [answer for answer in answers if answer.at < end]
 
 
 async def open_loop(running: Service, picture: bytes, rate: float, seconds: float) -> list[Answered]:
@@ -73,6 +73,13 @@ async def open_loop(running: Service, picture: bytes, rate: float, seconds: floa
     return await asyncio.gather(*sent)
 
 
+def busy_seconds(running: Service) -> float:
+    """Of session runs, since the start."""
+    found = re.search(r"^cyclegan_lane_busy_seconds_total (\S+)", running.client.get("/metrics").text, re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
 @pytest.fixture
 def busy() -> Iterator[Service]:
     with running_service(deadline_seconds=DEADLINE, intra_op_threads=1) as running:
@@ -82,17 +89,19 @@ def busy() -> Iterator[Service]:
 def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, picture: bytes) -> None:
     process = psutil.Process(busy.process.pid)
     asyncio.run(closed_loop(busy, picture, 1))
-    capacity = len(asyncio.run(closed_loop(busy, picture, 4))) / 4
+    capacity = len(asyncio.run(closed_loop(busy, picture, 8))) / 8
     memory_before = process.memory_info().rss
 
-    begun = time.monotonic()
+    worked, begun = busy_seconds(busy), time.monotonic()
     answers = asyncio.run(open_loop(busy, picture, 4 * capacity, SECONDS))
     statuses = Counter(answer.status for answer in answers)
     assert set(statuses) == {200, 503}, "accepted and not answered in time, or refused for another reason"
     accepted = [answer for answer in answers if answer.status == 200]
     assert max(answer.after for answer in accepted) < DEADLINE + 1
+    worked, lasted = busy_seconds(busy) - worked, max(answer.at for answer in answers) - begun
+    assert worked >= 0.9 * lasted, "the lane waits while there is work, all of which is answered in time"
     goodput = sum(answer.at < begun + SECONDS for answer in accepted) / SECONDS
-    assert goodput >= 0.75 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"
+    assert goodput >= 0.75 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"  # the machine's own speed changes, too
     assert all(answer.retry_after == 1 or answer.retry_after <= DEADLINE for answer in answers if answer.retry_after)
     assert process.memory_info().rss < memory_before + 512 * 2**20
 
