@@ -65,6 +65,8 @@ class TrainingConfig(BaseModel):
     """Channels after a generator's first convolution."""
     n_blocks: int = Field(9, ge=0)
     """Residual blocks: 9 for pictures of 256 pixels or more, 6 for smaller ones (the paper's)."""
+    trunk: int | None = Field(None, ge=1)
+    """Channels of a ResNet's residual blocks; empty: four times ngf. Separable blocks are cheap enough to be wide."""
     upsampling: Literal["transposed", "nearest"] = "transposed"
     """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
     (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). For ResNets."""
@@ -150,8 +152,9 @@ class TrainingConfig(BaseModel):
         low, high = self.load_size
         if self.crop_size % self.generator_multiple:
             raise ValueError(f"crop_size {self.crop_size} must be a multiple of {self.generator_multiple} for {self.generator}")
-        if self.skip and self.generator.startswith("unet_"):
-            raise ValueError("skip is for ResNets: a UNet has its own")
+        for name in ("skip", "trunk"):
+            if getattr(self, name) and self.generator.startswith("unet_"):
+                raise ValueError(f"{name} is for ResNets: a UNet has its own")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
         if self.discriminator == "patchgan" and self.crop_size < 3 * 2 ** (self.n_layers + self.n_scales - 1):

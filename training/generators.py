@@ -81,9 +81,10 @@ class Widths:
     """After the two upsamplings."""
 
     @classmethod
-    def of(cls, ngf: int, n_blocks: int) -> "Widths":
-        """The paper's: ngf, 2 ngf, 4 ngf, and back."""
-        return cls((ngf, 2 * ngf, 4 * ngf), (4 * ngf,) * n_blocks, (2 * ngf, ngf))
+    def of(cls, ngf: int, n_blocks: int, trunk: int | None = None) -> "Widths":
+        """The paper's: ngf, 2 ngf, 4 ngf, and back; or with `trunk` channels in the middle."""
+        trunk = trunk or 4 * ngf
+        return cls((ngf, 2 * ngf, trunk), (trunk,) * n_blocks, (2 * ngf, ngf))
 
 
 class ResnetGenerator(nn.Module):
@@ -181,7 +182,7 @@ def make_generator(config: TrainingConfig) -> Generator:
     """A generator as `config` describes it, initialised from normal(0, 0.02) as in the paper."""
     if config.generator.startswith("unet_"):
         return initialise(UnetGenerator(config.ngf, config.generator_multiple.bit_length() - 1))
-    widths = Widths.of(config.ngf, config.n_blocks)
+    widths = Widths.of(config.ngf, config.n_blocks, config.trunk)
     return initialise(ResnetGenerator(widths, config.upsampling, config.generator == "mobile_resnet", config.skip))
 
 
