@@ -65,7 +65,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="See that it works: a round of a second, beside plain FastAPI alone.")] = False,
     output: Annotated[Path, typer.Option(help="Where table.md and table.json go, and the servers' logs.")] = Path("runs/benchmarks"),
 ) -> None:
-    """Compare throughput, latency, CPU time and memory, side by side, in some twenty minutes."""
+    """Compare throughput, latency, CPU time and memory, side by side, in half an hour."""
     if unknown := set(parts.split(",")) - {*PARTS}:
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
