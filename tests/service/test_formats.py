@@ -1,6 +1,7 @@
 """Real files of every kind that people send, as pixels and through the service."""
 
 import io
+import os
 import struct
 import threading
 import zlib
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from service.pictures import encode
 from service.pictures.decode import Picture, decode, open_picture
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded
 
@@ -171,3 +173,12 @@ def test_slow_uploads_hold_nobody_up(service: Service, photo: bytes) -> None:
         finally:
             go_on.set()
         assert [upload.result().status_code for upload in slow] == [200] * 50
+
+
+@pytest.mark.parametrize("file_format", encode.OPTIONS)
+def test_systems_without_files_in_memory_write_the_same(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.asarray(PICTURE)
+    expected = encode.encode(pixels, file_format, 90)
+    monkeypatch.delattr(os, "memfd_create")
+    assert encode.encode(pixels, file_format, 90) == expected
+    assert off(expected) < 5
