@@ -18,16 +18,16 @@ CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 
 
 class Staging:
-    """One lane's memory, for as many `pixels` as a batch may have."""
+    """One lane's memory, for as many `pixels` as a batch may have, and for their translations."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
-        self._pictures, self._translations = page_locked(3 * pixels), page_locked(3 * pixels)
+        self._halves = page_locked(2 * 3 * pixels).reshape(2, -1)
 
     def run(self, session: onnxruntime.InferenceSession, pictures: Sequence[Pixels]) -> NDArray[np.uint8]:
         """`pictures`, (h, w, 3) each and all of one size, through a session: (n, h, w, 3). Blocks."""
         shape = (len(pictures), *pictures[0].shape)
-        given, made = (memory[: math.prod(shape)].reshape(shape) for memory in (self._pictures, self._translations))
+        given, made = (half[: math.prod(shape)].reshape(shape) for half in self._halves)
         np.stack(pictures, out=given)
         binding = session.io_binding()
         binding.bind_input("pictures", "cpu", 0, np.uint8, shape, given.ctypes.data)
