@@ -81,7 +81,7 @@ class Engine:
         self.generator(direction)
 
     def check_room(self, direction: str, deadline: float) -> None:
-        """What can be told before a picture is decoded. Raises QueueFull."""
+        """What can be told before a body is read, and again before its pictures are decoded. Raises QueueFull."""
         self.queue.check_room(direction, deadline)
 
     def generator(self, direction: str) -> Generator:

@@ -123,6 +123,7 @@ async def infer(request: Request) -> Response:
     generator, pipeline = _model(request), get_pipeline(request)
     if "content-encoding" in request.headers:
         raise Problem(400, "Compressed body", "Compressed bodies are not taken: send it without Content-Encoding.")
+    pipeline.engine.check_room(generator.direction, pipeline.deadline())
     body = await read_body(request, pipeline.settings.max_upload_bytes)
     deadline = pipeline.deadline()
     inference, pictures = await asyncio.to_thread(read_tensor, body, request.headers.get(HEADER))

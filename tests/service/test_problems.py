@@ -152,8 +152,9 @@ def test_full_queue_is_503_with_retry_after_and_the_rest_is_answered(photo: byte
         assert running.translate(photo).status_code == 200
 
 
-def test_full_queue_is_told_before_the_body_is_read(photo: bytes) -> None:
-    head = b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n"
+@pytest.mark.parametrize("path", ["/translate?direction=photo2monet", "/v2/models/photo2monet/infer"])
+def test_full_queue_is_told_before_the_body_is_read(photo: bytes, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n".encode()
     told = threading.Event()
 
     def fill(running: Service) -> None:
