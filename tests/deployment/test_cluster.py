@@ -74,8 +74,13 @@ def nodes() -> Iterator[tuple[Node, Node]]:
         serve = subprocess.Popen(command, cwd=ROOT, env=environment)
         stack.callback(serve.wait, 10)
         stack.callback(serve.kill)
-        wait_until(lambda: serve.poll() is None and all(node.answers() for node in nodes), 180)
+        wait_until(lambda: _serving(serve, nodes), 180)
         yield nodes[0], nodes[1]
+
+
+def _serving(serve: subprocess.Popen, nodes: list[Node]) -> bool:
+    assert serve.poll() is None, "serve run ended; its log tells why"
+    return all(node.answers() for node in nodes)
 
 
 @contextmanager
@@ -87,11 +92,16 @@ def _running_node(place: list[str], port: int, folder: Path, environment: dict[s
         started = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
         node = Node(psutil.Process(started.pid), port)
         try:
-            wait_until(lambda: started.poll() is None and "Ray runtime started" in Path(log.name).read_text(), 120)
+            wait_until(lambda: _started(started, Path(log.name)), 120)
             yield node
         finally:
             node.kill()
             started.wait(10)
+
+
+def _started(ray: subprocess.Popen, log: Path) -> bool:
+    assert ray.poll() is None, log.read_text()
+    return "Ray runtime started" in log.read_text()
 
 
 def test_both_nodes_serve_and_one_that_is_killed_under_load_loses_nothing(nodes: tuple[Node, Node], photo: bytes) -> None:
