@@ -10,16 +10,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
-from starlette.requests import ClientDisconnect
 
 from service import openapi, problems, tracing
 from service.engine.engine import Engine
 from service.pipeline import Pipeline
 from service.routes import directions, health, inference, translate
+from service.routes.direct import Direct
 from service.settings import Settings
 from service.telemetry import Observer, configure_logging
 
@@ -55,15 +55,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs"
     )
     app.state.pipeline = Pipeline(settings, engine)
-    tracing.install(app)
-    app.add_middleware(Observer)
     problems.install(app)
     openapi.install(app)
-    app.add_exception_handler(ClientDisconnect, _nobody_to_answer)
     for room in (translate, directions, health, inference):
         app.include_router(room.router)
     app.mount("/web", PageFiles(directory=WEB), name="web")
     app.add_api_route("/", _page, include_in_schema=False)
+    app.middleware_stack = Observer(tracing.traced(Direct(app.build_middleware_stack(), translate.router.routes)))
     return app
 
 
@@ -78,10 +76,6 @@ class PageFiles(StaticFiles):
 
 async def _page() -> FileResponse:
     return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
-
-
-async def _nobody_to_answer(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
 
 
 def _handle_signals(engine: Engine, drain_seconds: float) -> None:

@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from service.settings import Settings
+from service.telemetry import LINES
 
 CANNOT_START = 3
 """Exit status, uvicorn's own."""
@@ -26,7 +27,10 @@ def serve(settings: Settings, bound: socket.socket | None = None) -> None:
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
     )
     server = uvicorn.Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run([bound] if bound else None)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([bound] if bound else None)
+    finally:
+        LINES.write_out()
     if not server.started:
         sys.exit(CANNOT_START)

@@ -1,13 +1,16 @@
 """What an operator sees: Prometheus metrics, logs, request ids, Server-Timing."""
 
+import asyncio
+import io
 import logging
 import os
 import random
 import re
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -81,6 +84,39 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
+class Lines(io.TextIOBase):
+    """Standard error. While an event loop runs, its lines are written together, up to LATE seconds late: each write lets go of
+    the interpreter's lock, and has to wait for it when there is much to do. `write_out` those that are left at the end."""
+
+    LATE = 0.02
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._written_by: asyncio.AbstractEventLoop | None = None
+
+    def write(self, text: str) -> int:
+        self._lines.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write_out()
+            return
+        if self._written_by is not loop:
+            self._written_by = loop
+            loop.call_later(self.LATE, self.write_out)
+
+    def write_out(self) -> None:
+        self._written_by = None
+        sys.stderr.write("".join(self._lines.popleft() for _ in range(len(self._lines))))
+        sys.stderr.flush()
+
+
+LINES = Lines()
+
+
 def configure_logging(log_format: str) -> None:
     """structlog on standard error: coloured lines for people, JSON for programs; `auto` looks at the terminal."""
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
@@ -92,8 +128,9 @@ def configure_logging(log_format: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    structlog.configure(processors=[*shared, *last], logger_factory=structlog.WriteLoggerFactory(sys.stderr))
-    handler = logging.StreamHandler()
+    lines = cast(TextIO, LINES)
+    structlog.configure([*shared, *last], logger_factory=structlog.WriteLoggerFactory(lines), cache_logger_on_first_use=True)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     ))  # fmt: skip

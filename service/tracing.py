@@ -3,14 +3,14 @@
 import os
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 
-def install(app: FastAPI) -> None:
-    """A span a request, sent to OTEL_EXPORTER_OTLP_ENDPOINT (service.name: OTEL_SERVICE_NAME); the request's line in
+def traced(app: ASGIApp) -> ASGIApp:
+    """`app` with a span a request, sent to OTEL_EXPORTER_OTLP_ENDPOINT (service.name: OTEL_SERVICE_NAME); the request's line in
     the log tells its trace_id. Raises ImportError where the endpoint is set and the packages are missing."""
     if not (os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")):
-        return
+        return app
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
     from opentelemetry.sdk.resources import Resource
@@ -20,8 +20,8 @@ def install(app: FastAPI) -> None:
     os.environ.setdefault("OTEL_SERVICE_NAME", "cyclegan")
     provider = TracerProvider(resource=Resource.create())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    app.add_middleware(
-        OpenTelemetryMiddleware,
+    return OpenTelemetryMiddleware(
+        app,
         tracer_provider=provider,
         excluded_urls="/health/,/metrics",
         exclude_spans=["receive", "send"],

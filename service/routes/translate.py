@@ -3,14 +3,13 @@
 import asyncio
 import json
 import zipfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from service.engine.queue import EngineError
@@ -65,14 +64,7 @@ async def accept(request: Request) -> Job:
     return Job(pipeline, order, uploads, deadline)
 
 
-class Direct(APIRoute):
-    """Its handler is called with the request and nothing else: it asks for what it needs by itself, so there is nothing to resolve."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return self.endpoint
-
-
-router = APIRouter(tags=["pictures"], route_class=Direct)
+router = APIRouter(tags=["pictures"])
 
 
 @router.post(

@@ -176,9 +176,18 @@ def test_slow_uploads_hold_nobody_up(service: Service, photo: bytes) -> None:
 
 
 @pytest.mark.parametrize("file_format", encode.OPTIONS)
+def test_nothing_of_a_larger_picture_is_left_in_the_next(file_format: str) -> None:
+    large = np.random.default_rng(0).integers(256, size=(1200, 1600, 3), dtype=np.uint8)  # as a PNG more than a thread keeps
+    small = encode.encode(np.asarray(PICTURE), file_format, 90)
+    assert len(encode.encode(large, file_format, 90)) > len(small)
+    assert encode.encode(np.asarray(PICTURE), file_format, 90) == small
+
+
+@pytest.mark.parametrize("file_format", encode.OPTIONS)
 def test_systems_without_files_in_memory_write_the_same(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.asarray(PICTURE)
     expected = encode.encode(pixels, file_format, 90)
     monkeypatch.delattr(os, "memfd_create")
-    assert encode.encode(pixels, file_format, 90) == expected
+    with ThreadPoolExecutor(1) as thread:  # which has no file yet
+        assert thread.submit(encode.encode, pixels, file_format, 90).result() == expected
     assert off(expected) < 5
