@@ -113,8 +113,9 @@ class Lanes:
         METRICS.inference_seconds.labels(direction).observe(seconds)
         METRICS.batch_requests.labels(direction).observe(len(batch))
         METRICS.batch_pixels.labels(direction).observe(translations.size // 3)
+        queue_seconds = METRICS.queue_seconds.labels(direction)
         for request in batch:
-            METRICS.queue_seconds.labels(direction).observe(request.started - request.arrived)
+            queue_seconds.observe(request.started - request.arrived)
         return translations
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zipfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
@@ -108,25 +108,26 @@ async def cycle(request: Request) -> Response:
     return response
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled once the client hangs up. Raises ClientDisconnect."""
-    working = asyncio.ensure_future(work)
-    hang_up = asyncio.ensure_future(_disconnected(request))
-    hang_up.add_done_callback(lambda _: working.cancel())
+    worker = asyncio.current_task()
+    assert worker is not None
+    watch = asyncio.create_task(_cancel_on_disconnect(request, worker))
     try:
-        return await working
+        return await work
     except asyncio.CancelledError:
-        if hang_up.done() and not hang_up.cancelled():
+        if watch.done():
+            worker.uncancel()
             raise ClientDisconnect from None
         raise
     finally:
-        hang_up.cancel()
-        working.cancel()
+        watch.cancel()
 
 
-async def _disconnected(request: Request) -> None:
+async def _cancel_on_disconnect(request: Request, worker: asyncio.Task[Any]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    worker.cancel()
 
 
 async def _outcome(translation: Coroutine[Any, Any, Answer]) -> Answer | Problem:
