@@ -52,8 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await engine.stop()
 
     app = FastAPIOffline(  # FastAPI whose /docs asks nothing of anyone else
-        title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs"
-    )
+        title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py does, and it costs nothing where nobody asks for it
+    )  # fmt: skip
     app.state.pipeline = Pipeline(settings, engine)
     problems.install(app)
     openapi.install(app)

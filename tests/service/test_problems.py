@@ -1,6 +1,7 @@
 """Every problem of the contract that one process can meet, on running services."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -241,3 +242,11 @@ def test_show_settings_prints_every_setting_but_no_key() -> None:
     assert "CYCLEGAN_PORT=8123" in shown
     assert all(f"CYCLEGAN_{name.upper()}=" in shown for name in Settings.model_fields)
     assert "secret-key" not in shown
+
+
+def test_every_request_has_its_line_in_the_log_though_the_service_ends_right_after(capfd: pytest.CaptureFixture[str]) -> None:
+    with running_service(log_format="json") as running:
+        for number in range(20):
+            running.client.get("/directions", headers={"X-Request-ID": f"number-{number}"}).raise_for_status()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "number-" in line]
+    assert [(line["event"], line["status"], line["request_id"]) for line in lines] == [("request", 200, f"number-{n}") for n in range(20)]
