@@ -250,3 +250,22 @@ def test_every_request_has_its_line_in_the_log_though_the_service_ends_right_aft
             running.client.get("/directions", headers={"X-Request-ID": f"number-{number}"}).raise_for_status()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "number-" in line]
     assert [(line["event"], line["status"], line["request_id"]) for line in lines] == [("request", 200, f"number-{n}") for n in range(20)]
+
+
+def test_a_defect_is_a_problem_to_the_client_and_a_traceback_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], photo: bytes
+) -> None:
+    async def fails(request: object) -> None:
+        raise RuntimeError("this is a defect")
+
+    monkeypatch.setattr("service.routes.translate.accept", fails)
+    app = create_app(Settings(log_format="json"))
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            response = await client.post("/translate?direction=photo2monet", files={"image": photo})
+            await asyncio.sleep(0.1)  # until the log is written
+            return response
+
+    assert "request_id" in assert_problem(asyncio.run(ask()), 500)["detail"]
+    assert "RuntimeError: this is a defect" in capfd.readouterr().err
