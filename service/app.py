@@ -21,7 +21,7 @@ from service.pipeline import Pipeline
 from service.routes import directions, health, inference, translate
 from service.routes.direct import Direct
 from service.settings import Settings
-from service.telemetry import Observer, configure_logging
+from service.telemetry import LINES, Observer, configure_logging
 
 WEB = Path(__file__).parent / "web"
 PAGE_HEADERS = {
@@ -42,14 +42,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
-        warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
-        _handle_signals(engine, settings.drain_seconds)
-        if settings.workers > 1:
-            await warming  # and until then it does not listen: others do
-        yield
-        await warming
-        await engine.stop()
+        try:
+            gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
+            warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
+            _handle_signals(engine, settings.drain_seconds)
+            if settings.workers > 1:
+                await warming  # and until then it does not listen: others do
+            yield
+            await warming
+            await engine.stop()
+        finally:
+            LINES.write_out()  # here, since SIGTERM ends the process before uvicorn returns
 
     app = FastAPIOffline(  # FastAPI whose /docs asks nothing of anyone else
         title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",

@@ -161,20 +161,16 @@ def _parameter_problem(error: dict[str, Any]) -> str:
     return f"{name}: {error['msg']}"
 
 
-def answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
     """An error's problem document."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)  # which nobody will read
-    problem, request_id = to_problem(error), request.state.request_id
-    headers = problem.headers | dict(getattr(error, "headers", None) or {}) | {"X-Request-ID": request_id}
-    return JSONResponse(problem.document(request_id), problem.status, headers, media_type=MEDIA_TYPE)
+    problem = to_problem(error)
+    headers = problem.headers | dict(getattr(error, "headers", None) or {})
+    return JSONResponse(problem.document(request.state.request_id), problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Answer every error with its problem document."""
-
-    async def handle(request: Request, error: Exception) -> Response:
-        return answer(request, error)
-
     for kind in (Problem, EngineError, PictureError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, handle)
+        app.add_exception_handler(kind, answer)

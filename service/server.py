@@ -8,7 +8,6 @@ import sys
 import uvicorn
 
 from service.settings import Settings
-from service.telemetry import LINES
 
 CANNOT_START = 3
 """Exit status, uvicorn's own."""
@@ -27,10 +26,7 @@ def serve(settings: Settings, bound: socket.socket | None = None) -> None:
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
     )
     server = uvicorn.Server(config)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run([bound] if bound else None)
-    finally:
-        LINES.write_out()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run([bound] if bound else None)
     if not server.started:
         sys.exit(CANNOT_START)

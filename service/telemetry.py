@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO, cast
 
@@ -86,7 +87,7 @@ def exposition() -> bytes:
 
 class Lines(io.TextIOBase):
     """Standard error. While an event loop runs, its lines are written together, up to LATE seconds late: each write lets go of
-    the interpreter's lock, and has to wait for it when there is much to do. `write_out` those that are left at the end."""
+    the interpreter's lock, and has to wait for it when there is much to do. `write_out` those that are left before the loop ends."""
 
     LATE = 0.02
 
@@ -110,7 +111,11 @@ class Lines(io.TextIOBase):
 
     def write_out(self) -> None:
         self._written_by = None
-        sys.stderr.write("".join(self._lines.popleft() for _ in range(len(self._lines))))
+        lines = []
+        with suppress(IndexError):  # once there are none; other threads may be at it, too
+            while True:
+                lines.append(self._lines.popleft())
+        sys.stderr.write("".join(lines))
         sys.stderr.flush()
 
 
@@ -128,9 +133,9 @@ def configure_logging(log_format: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    lines = cast(TextIO, LINES)
-    structlog.configure([*shared, *last], logger_factory=structlog.WriteLoggerFactory(lines), cache_logger_on_first_use=True)
-    handler = logging.StreamHandler(lines)
+    factory = structlog.WriteLoggerFactory(cast(TextIO, LINES))
+    structlog.configure([*shared, *last], logger_factory=factory, cache_logger_on_first_use=True)
+    handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     ))  # fmt: skip

@@ -15,9 +15,8 @@ log = structlog.get_logger()
 class Direct:
     """ASGI middleware: calls the handlers of `routes` with the request and nothing else, which has nothing to resolve.
 
-    The layers that every other request goes through hold the interpreter's lock about as long as all that the service itself
-    does for a small picture, and codecs wait for it. FastAPI knows these `routes` as well: for the OpenAPI page, and for what
-    is not found here, like a method that they do not take.
+    In the layers that every other request goes through, the event loop holds the interpreter's lock, and codecs wait for it.
+    FastAPI knows these `routes` as well: for the OpenAPI page, and for what is not found here, like a method that they do not take.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
@@ -29,12 +28,12 @@ class Direct:
         if route is None:
             await self.app(scope, receive, send)
             return
-        scope["route"] = route
+        scope["route"] = route  # as a router would; Observer asks for it
         request = Request(scope, receive, send)
         try:
             response = await route.endpoint(request)
         except Exception as error:
-            response = problems.answer(request, error)
+            response = await problems.answer(request, error)
             if response.status_code == 500:
                 log.exception("a defect")
         await response(scope, receive, send)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, running_service, wait_until
+from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, pair, running_service, wait_until
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -244,12 +244,32 @@ def test_show_settings_prints_every_setting_but_no_key() -> None:
     assert "secret-key" not in shown
 
 
-def test_every_request_has_its_line_in_the_log_though_the_service_ends_right_after(capfd: pytest.CaptureFixture[str]) -> None:
-    with running_service(log_format="json") as running:
-        for number in range(20):
-            running.client.get("/directions", headers={"X-Request-ID": f"number-{number}"}).raise_for_status()
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "number-" in line]
-    assert [(line["event"], line["status"], line["request_id"]) for line in lines] == [("request", 200, f"number-{n}") for n in range(20)]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_every_request_has_its_line_in_the_log_though_the_service_ends_right_after(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with running_service(log_format="json", drain_seconds=0) as running:
+        for i in range(20):
+            running.client.get("/directions", headers={"X-Request-ID": f"request-{i}"}).raise_for_status()
+        running.process.send_signal(number)
+        running.process.wait(30)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    told = [(line["status"], line["request_id"]) for line in lines if line["event"] == "request" and line["path"] == "/directions"]
+    assert told == [(200, f"request-{i}") for i in range(20)]
+    assert "Application shutdown complete." in [line["event"] for line in lines]
+
+
+def test_the_line_of_a_request_that_is_answered_last_of_all_is_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    app = create_app(Settings(models=pair(), log_format="json"))
+
+    async def ask() -> str:
+        transport = httpx.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            while (await client.get("/health/ready")).status_code != 200:
+                await asyncio.sleep(0.05)
+            await client.get("/directions")
+        return capfd.readouterr().err
+
+    with ThreadPoolExecutor(1) as thread:  # in the main one the app would take the tests' signals
+        assert '"path": "/directions"' in thread.submit(asyncio.run, ask()).result()
 
 
 def test_a_defect_is_a_problem_to_the_client_and_a_traceback_in_the_log(
