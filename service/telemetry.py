@@ -133,8 +133,7 @@ def configure_logging(log_format: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
-    factory = structlog.WriteLoggerFactory(cast(TextIO, LINES))
-    structlog.configure([*shared, *last], logger_factory=factory, cache_logger_on_first_use=True)
+    structlog.configure(processors=[*shared, *last], logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LINES)))
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
