@@ -8,6 +8,7 @@ and is never computed.
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -120,7 +121,9 @@ class Queue:
         """Dictionaries as ordered sets: any request can leave at once."""
         self._pixels: dict[str, int] = {}
         """What waits or runs, by direction: the sum of the costs."""
-        self._changed = asyncio.Event()
+        self._free_lanes: deque[asyncio.Future[None]] = deque()
+        """Those that wait for something to do, the longest first."""
+        self._finished = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -144,7 +147,9 @@ class Queue:
         self._pixels[direction] = self._pixels.get(direction, 0) + request.cost
         self._groups.setdefault(request.group, {})[request] = None
         request.answer.add_done_callback(lambda _: self._given_up(request))
-        self._tell()
+        METRICS.queue_length.inc()
+        METRICS.queue_pixels.inc(request.cost)
+        self._call_lane()
         return request
 
     def _admit(self, request: Request) -> None:
@@ -171,9 +176,18 @@ class Queue:
     async def take(self) -> list[Request]:
         """The next batch, once there is one: of the group whose oldest request has waited longest, as many as fit."""
         while not (batch := self._next_batch()):
-            self._changed.clear()
-            await self._changed.wait()
+            called = asyncio.get_running_loop().create_future()
+            self._free_lanes.append(called)
+            await called
         return batch
+
+    def _call_lane(self) -> None:
+        """One, not all: each would look for what the first has taken."""
+        while self._free_lanes:
+            called = self._free_lanes.popleft()
+            if not called.done():  # cancelled
+                called.set_result(None)
+                return
 
     def _next_batch(self) -> list[Request]:
         now = self.clock()
@@ -187,7 +201,6 @@ class Queue:
         for request in batch:
             self._remove(request)
             request.started = now
-        self._measure()
         return batch
 
     def _fitting(self, request: Request) -> int:
@@ -199,7 +212,8 @@ class Queue:
         """The batch has left its lane."""
         for request in batch:
             self._pixels[request.direction] -= request.cost
-        self._tell()
+            METRICS.queue_pixels.dec(request.cost)
+        self._finished.set()
 
     def _given_up(self, request: Request) -> None:
         """Its client has gone, or its deadline came before its turn; what is answered has been taken long ago."""
@@ -217,18 +231,10 @@ class Queue:
         del group[request]
         if not group:
             del self._groups[request.group]
-
-    def _tell(self) -> None:
-        """Lanes that wait, and whoever reads the metrics."""
-        self._changed.set()
-        self._measure()
-
-    def _measure(self) -> None:
-        METRICS.queue_length.set(self.waiting)
-        METRICS.queue_pixels.set(self.pixels)
+        METRICS.queue_length.dec()
 
     async def drained(self) -> None:
         """Returns once nothing waits or runs."""
         while not self.idle:
-            self._changed.clear()
-            await self._changed.wait()
+            self._finished.clear()
+            await self._finished.wait()
