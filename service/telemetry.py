@@ -16,7 +16,6 @@ from typing import Any, TextIO, cast
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -147,12 +146,13 @@ class Observer:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._log = log.bind()  # once: to look up what is configured takes as long as to write a line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent_id = Headers(scope=scope).get("x-request-id", "")
+        sent_id = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         request_id = sent_id if SANE_ID.fullmatch(sent_id) else f"{random.getrandbits(128):032x}"
         facts: dict[str, Any] = {}
         scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
@@ -162,7 +162,7 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)  # each request is a task with a context of its own
@@ -178,7 +178,7 @@ class Observer:
             METRICS.request_seconds.labels(path).observe(seconds)
             client = scope["client"][0] if scope.get("client") else None
             milliseconds = round(seconds * 1000, 1)
-            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds, client=client, **facts)
+            self._log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds, client=client, **facts)
 
 
 def server_timing(seconds: dict[str, float]) -> str:

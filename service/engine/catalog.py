@@ -48,7 +48,8 @@ class Generator:
         session = self.opened.wide if alone and self.opened.wide else self.opened.session
         if staging and len(pictures) * math.prod(pictures[0].shape[:2]) <= staging.pixels:
             return staging.run(session, pictures)
-        (translations,) = session.run(None, {"pictures": np.stack(pictures)})
+        given = np.stack(pictures) if len(pictures) > 1 else pictures[0][None]
+        (translations,) = session.run(None, {"pictures": given})
         return np.asarray(translations)
 
     def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

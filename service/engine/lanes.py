@@ -7,11 +7,12 @@ for each other at every layer; but a picture that is alone is done sooner by it.
 import asyncio
 import re
 import time
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from prometheus_client import Histogram
 
 from service.engine.catalog import Catalog, Generator, Statistics
 from service.engine.queue import InferenceFailed, Queue, Request
@@ -110,13 +111,19 @@ class Lanes:
         translations = await self._threads.run(partial(_translate, generator, batch, alone, staging))
         seconds = time.monotonic() - begun
         METRICS.busy_seconds.inc(seconds)
-        METRICS.inference_seconds.labels(direction).observe(seconds)
-        METRICS.batch_requests.labels(direction).observe(len(batch))
-        METRICS.batch_pixels.labels(direction).observe(translations.size // 3)
-        queue_seconds = METRICS.queue_seconds.labels(direction)
+        inference_seconds, batch_requests, batch_pixels, queue_seconds = _histograms(direction)
+        inference_seconds.observe(seconds)
+        batch_requests.observe(len(batch))
+        batch_pixels.observe(translations.size // 3)
         for request in batch:
             queue_seconds.observe(request.started - request.arrived)
         return translations
+
+
+@cache
+def _histograms(direction: str) -> list[Histogram]:
+    histograms = (METRICS.inference_seconds, METRICS.batch_requests, METRICS.batch_pixels, METRICS.queue_seconds)
+    return [histogram.labels(direction) for histogram in histograms]
 
 
 def _translate(generator: Generator, batch: list[Request], alone: bool, staging: Staging | None) -> NDArray[np.uint8]:

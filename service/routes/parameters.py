@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -31,7 +32,7 @@ class Parameters(BaseModel):
     def of(cls, request: Request) -> Self:
         """Raises RequestValidationError."""
         try:
-            return cls.model_validate(dict(request.query_params))
+            return cls.model_validate(dict(parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)))
         except ValidationError as error:
             raise RequestValidationError([{**wrong, "loc": ("query", *wrong["loc"])} for wrong in error.errors()]) from None
 
