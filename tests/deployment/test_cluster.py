@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,11 @@ class Node:
         return f"http://127.0.0.1:{self.port}"
 
     def replicas(self) -> int:
-        return sum("ServeReplica:cyclegan" in process.name() for process in self.process.children(recursive=True))
+        found = 0
+        for process in self.process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # Ray starts and ends short-lived ones all the time
+                found += "ServeReplica:cyclegan" in process.name()
+        return found
 
     def answers(self) -> bool:
         try:
@@ -48,7 +52,8 @@ class Node:
         if self.process.is_running():
             processes = [self.process, *self.process.children(recursive=True)]
             for process in processes:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             psutil.wait_procs(processes, 10)
 
 
