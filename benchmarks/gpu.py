@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from benchmarks import pictures, sessions
 from benchmarks.bundles import SHIPPED
 from benchmarks.report import Finding, ratios
-from benchmarks.servers import our_server
-from benchmarks.serving import SIDE, Bench, Contenders, closed
+from benchmarks.servers import OURS, our_server
+from benchmarks.serving import SIDE, Bench, Contenders, check, closed
 from models.bundle import Bundle, load_bundle
 from service.engine.sessions import CPU, CUDA, choose_providers, new_session
 from service.settings import usable_cpus
@@ -52,11 +52,28 @@ def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> N
             bench.report.findings.append(Finding(f"GPU: {name}, HTTP with {workers} workers / session", ratios(over_http, alone), "0.9"))
         share = np.median(alone) * PICTURE_GFLOP[name] / 1000 / teraflops
         bench.report.findings.append(Finding(f"GPU: {name}, session's share of the matrix rate", f"{100 * share:.0f} %", "40 %"))
+        _one_client(bench, name, bundle, picture, provider)
         shown = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
         difference = sessions.mean_difference(session, new_session(bundle.onnx, [CPU], usable_cpus()), shown)
         bench.report.findings.append(
             Finding(f"GPU: {name}, mean difference from the CPU's pictures", f"{difference:.2f}/255", "under 1/255")
         )
+
+
+def _one_client(bench: Bench, name: str, bundle: Bundle, picture: bytes, provider: str) -> None:
+    """Where CUDA graphs should tell most: nothing is batched, and a small generator waits for its kernels to be launched."""
+    recorded, models = f"{OURS}, CUDA graphs", bundle.folder.parent
+    with (
+        our_server(models, bench.logs, picture, providers=provider) as ordinary,
+        our_server(models, bench.logs, picture, recorded, providers=provider, cuda_graphs=True) as recording,
+    ):
+        servers = [ordinary, recording]
+        for server in servers:
+            server.suspend()
+        for _ in range(3):  # the first time with a shape is when it is recorded
+            check(servers, bundle.onnx)
+        rows = bench.side_by_side(f"{name}, GPU", "1 client", closed(servers, picture, 1, bench.seconds))
+    bench.compare(f"GPU: {name}, one client: median", rows, "p50_ms", {OURS: ""}, recorded)
 
 
 def matrix_rate(provider: str, seconds: float, side: int = 8192) -> float:

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """Folder of bundles, a folder a direction."""
     providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
+    cuda_graphs: bool = False
+    """On CUDA: record a run of each shape of batch and play it back, by one lane in the place of two; for small generators."""
     default_size: int = Field(512, ge=64, le=4096)
     """Longest side in pixels that pictures are translated at where the request names none."""
     max_upload_bytes: int = Field(32 * 1024 * 1024, ge=1024)

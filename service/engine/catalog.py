@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
 from models.padding import Pixels, padded_side
-from service.engine.sessions import Opened, choose_providers, new_session, open_session
+from service.engine.graphs import UNRECORDED
+from service.engine.sessions import CUDA, Opened, choose_providers, new_session, open_session
 from service.engine.staging import Staging
 from service.telemetry import METRICS
 
@@ -47,9 +48,9 @@ class Generator:
         are `alone`, with all of a CPU's threads; to a GPU through `staging`, where they fit. Blocks."""
         session = self.opened.wide if alone and self.opened.wide else self.opened.session
         if staging and len(pictures) * math.prod(pictures[0].shape[:2]) <= staging.pixels:
-            return staging.run(session, pictures)
+            return staging.run(session, pictures, self.opened.graphs)
         given = np.stack(pictures) if len(pictures) > 1 else pictures[0][None]
-        (translations,) = session.run(None, {"pictures": given})
+        (translations,) = session.run(None, {"pictures": given}, UNRECORDED)
         return np.asarray(translations)
 
     def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -93,10 +94,12 @@ class Statistics:
 class Catalog:
     """The generators that are served, by direction."""
 
-    def __init__(self, models: Path, providers: tuple[str, ...], threads: int) -> None:
+    def __init__(self, models: Path, providers: tuple[str, ...], threads: int, cuda_graphs: bool = False) -> None:
         self._models = models
         self.providers, self._why = choose_providers(providers)
         self._threads = threads
+        self.records = cuda_graphs and self.providers[0] == CUDA
+        """Whether sessions record CUDA graphs, for which each must be run by one thread only."""
         self.generators: dict[str, Generator] = {}
 
     @property
@@ -114,7 +117,7 @@ class Catalog:
                     log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
                 served = self.generators.get(bundle.direction)
                 if served is None or served.bundle.version != bundle.version:
-                    opened.append(_open(bundle, self.providers, self._threads))
+                    opened.append(_open(bundle, self.providers, self._threads, self.records))
             except Exception as error:  # of ONNX Runtime's many, too
                 log.error("bundle refused", bundle=folder.name, reason=str(error))
         if not opened and not self.generators:
@@ -130,6 +133,6 @@ class Catalog:
         METRICS.version.labels(generator.direction).set(generator.bundle.version.version)
 
 
-def _open(bundle: Bundle, providers: list[str], threads: int) -> Generator:
-    opened, tiling = open_session(bundle, providers, threads), bundle.path("fp32", "tiles")
+def _open(bundle: Bundle, providers: list[str], threads: int, records: bool) -> Generator:
+    opened, tiling = open_session(bundle, providers, threads, records), bundle.path("fp32", "tiles")
     return Generator(bundle, opened, new_session(tiling, providers, 1) if tiling else None)

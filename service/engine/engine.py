@@ -30,8 +30,8 @@ class Engine:
     """Catalog, queue and lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads)
-        lanes = count_lanes(self.catalog.providers, settings.intra_op_threads)
+        self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads, settings.cuda_graphs)
+        lanes = count_lanes(self.catalog.providers, settings.intra_op_threads, self.catalog.records)
         self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes, longest_batch(self.catalog.providers))
         self._first = (settings.max_batch_pixels, 1) if on_gpu(self.catalog.providers) else (settings.default_size**2, lanes)
         """Pixels of a picture, and how many such at once, that memory is taken for before anything is served."""

@@ -14,6 +14,7 @@ import onnxruntime
 import structlog
 
 from models.bundle import Bundle, Precision
+from service.engine.graphs import Graphs
 
 log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ OPTIONS = {
 }
 """CUDA's default searches again at each new shape, for hundreds of milliseconds; tensor cores want channels last.
 TensorRT builds an engine for minutes, and keeps it."""
+RECORDING = {"enable_cuda_graph": "1"}
 WORTHWHILE = 1.2
 """Times that INT8 must be faster than fp32 to be served."""
 TIMED_RUNS = 9
@@ -46,6 +48,8 @@ class Opened:
     precision: Precision
     wide: onnxruntime.InferenceSession | None = None
     """With all threads, for a picture that is alone; None where that is no other."""
+    graphs: Graphs | None = None
+    """The session's recordings, where it makes any."""
 
 
 def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
@@ -62,9 +66,11 @@ def choose_providers(wanted: tuple[str, ...]) -> tuple[list[str], str]:
     return [CUDA, CPU], "this machine has an NVIDIA driver; CPU here means that CUDA's libraries did not load"
 
 
-def count_lanes(providers: list[str], threads: int) -> int:
-    """Two on a GPU, so that copies overlap compute; one for each of a CPU's threads."""
-    return 2 if on_gpu(providers) else threads
+def count_lanes(providers: list[str], threads: int, records: bool = False) -> int:
+    """Two on a GPU, so that copies overlap compute, but one where it `records` CUDA graphs; one for each of a CPU's threads."""
+    if on_gpu(providers):
+        return 1 if records else 2
+    return threads
 
 
 def longest_batch(providers: list[str]) -> float:
@@ -84,13 +90,13 @@ def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return False
 
 
-def open_session(bundle: Bundle, providers: list[str], threads: int) -> Opened:
+def open_session(bundle: Bundle, providers: list[str], threads: int, records: bool = False) -> Opened:
     """fp16 on a GPU, and INT8 on a CPU with VNNI that is enough faster with it; else, and where there is no such file, fp32."""
     if on_gpu(providers):
         precision: Precision = "fp16" if bundle.path("fp16") else "fp32"
-        opened = _open(bundle, precision, providers, threads)
+        opened = _open(bundle, precision, providers, threads, records)
         if opened.session.get_providers()[0] != CPU:
-            return opened
+            return replace(opened, graphs=Graphs(opened.session)) if records else opened
         providers = [CPU]
     chosen = _open(bundle, "fp32", providers, 1)
     if bundle.path("int8") and has_vnni():
@@ -117,13 +123,14 @@ def choose_faster(bundle: Bundle, whole: Opened, quantised: Opened) -> Opened:
     return chosen
 
 
-def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: int) -> Opened:
+def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: int, records: bool = False) -> Opened:
     path = bundle.path(precision)
     assert path is not None
-    return Opened(new_session(path, providers, threads), precision)
+    return Opened(new_session(path, providers, threads, records), precision)
 
 
-def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
+def new_session(path: Path, providers: list[str], threads: int, records: bool = False) -> onnxruntime.InferenceSession:
+    """One that `records` can have CUDA graphs. Raises one of ONNX Runtime's errors where some of its nodes would not run on CUDA."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     if not on_gpu(providers):
@@ -131,7 +138,8 @@ def new_session(path: Path, providers: list[str], threads: int) -> onnxruntime.I
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.enable_mem_pattern = False  # or each shape seen takes a block of its own size from what is shared
     options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run the threads are for others
-    return onnxruntime.InferenceSession(path, options, providers=[(provider, OPTIONS.get(provider, {})) for provider in providers])
+    provider_options = OPTIONS | {CUDA: OPTIONS[CUDA] | RECORDING} if records else OPTIONS
+    return onnxruntime.InferenceSession(path, options, providers=[(name, provider_options.get(name, {})) for name in providers])
 
 
 @cache

@@ -11,6 +11,7 @@ import structlog
 from numpy.typing import NDArray
 
 from models.padding import Pixels
+from service.engine.graphs import UNRECORDED, Graphs
 
 log = structlog.get_logger()
 
@@ -24,15 +25,22 @@ class Staging:
         self.pixels = pixels
         self._halves = page_locked(2 * 3 * pixels).reshape(2, -1)
 
-    def run(self, session: onnxruntime.InferenceSession, pictures: Sequence[Pixels]) -> NDArray[np.uint8]:
-        """`pictures`, (h, w, 3) each and all of one size, through a session: (n, h, w, 3). Blocks."""
+    def run(self, session: onnxruntime.InferenceSession, pictures: Sequence[Pixels], graphs: Graphs | None = None) -> NDArray[np.uint8]:
+        """`pictures`, (h, w, 3) each and all of one size, through a session: (n, h, w, 3). Blocks.
+
+        Where it has `graphs`, by one of them, or for the first time with a shape recording one.
+        """
         shape = (len(pictures), *pictures[0].shape)
         given, made = (half[: math.prod(shape)].reshape(shape) for half in self._halves)
         np.stack(pictures, out=given)
+        if graphs and (played := graphs.play(given)) is not None:
+            return played
         binding = session.io_binding()
         binding.bind_input("pictures", "cpu", 0, np.uint8, shape, given.ctypes.data)
         binding.bind_output("translations", "cpu", 0, np.uint8, shape, made.ctypes.data)
-        session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding, UNRECORDED)
+        if graphs:
+            graphs.record(given, made)
         return made.copy()  # the next batch is written over it
 
 

@@ -90,6 +90,8 @@ def test_fp16_is_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert name == "fp16.onnx"
     assert dict(providers)[CUDA] == {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
     assert dict(providers)[CPU] == {}
+    assert open_session(bundle, [CUDA, CPU], 1, records=True).graphs
+    assert dict(asked[1][1])[CUDA] == dict(providers)[CUDA] | {"enable_cuda_graph": "1"}
 
 
 def test_where_cuda_does_not_load_fp32_runs_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +104,7 @@ def test_where_cuda_does_not_load_fp32_runs_on_the_cpu(tmp_path: Path, monkeypat
 def test_lanes_and_providers() -> None:
     assert choose_providers((TENSORRT, CUDA, CPU)) == ([TENSORRT, CUDA, CPU], "CYCLEGAN_PROVIDERS says so")
     assert [count_lanes(providers, 8) for providers in ([CPU], [CUDA, CPU], [TENSORRT, CUDA, CPU])] == [8, 2, 2]
+    assert count_lanes([CUDA, CPU], 8, records=True) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def test_on_a_gpu_each_lane_has_its_own_and_what_does_not_fit_goes_without(gener
     staged: list[tuple[int, ...]] = []
 
     class Noting(Staging):
-        def run(self, session: object, pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        def run(self, session: object, pictures: list[NDArray[np.uint8]], graphs: None) -> NDArray[np.uint8]:  # type: ignore[override]
             staged.append((id(self), len(pictures), *pictures[0].shape))
-            return super().run(session, pictures)  # type: ignore[arg-type]
+            return super().run(session, pictures, graphs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("service.engine.lanes.Staging", Noting)
     pictures = [*noise(6, 32, 32), *noise(1, 64, 128)]
