@@ -5,6 +5,7 @@ import tempfile
 import threading
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
@@ -40,7 +41,9 @@ def encode(pixels: Pixels, file_format: str, quality: int) -> bytes:
     options = OPTIONS[file_format] | ({} if file_format == "png" else {"quality": quality})
     file = _scratch.file
     file.seek(0)
-    Image.fromarray(pixels).save(file, file_format.upper(), **options)
+    image = Image.new("RGB", pixels.shape[1::-1], None)  # not filled: that would be one time more to wait for the lock
+    image.frombytes(np.ascontiguousarray(pixels))
+    image.save(file, file_format.upper(), **options)
     size = file.tell()
     file.seek(0)
     content = file.read(size)
