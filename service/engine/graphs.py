@@ -16,14 +16,14 @@ MOST = 64
 """Recordings of a session: where pictures come in more shapes than that, the later ones go without."""
 
 
-def numbered(number: int) -> onnxruntime.RunOptions:
+def _numbered(number: int) -> onnxruntime.RunOptions:
     """Of a run that is recorded, or played back, under this number."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(number))
     return options
 
 
-UNRECORDED = numbered(-1)
+UNRECORDED = _numbered(-1)
 """Of any other run: a session that can record would record it, with memory that is soon somebody else's."""
 
 
@@ -48,7 +48,7 @@ class Graphs:
             return
         self._recordings[shape] = None
         try:
-            recording = _Recording(self._session, numbered(len(self._recordings)), pictures, self._device)
+            recording = _Recording(self._session, _numbered(len(self._recordings)), pictures, self._device)
             difference = np.abs(recording.play(pictures).astype(np.int16) - translations).mean()
         except Exception as error:  # of ONNX Runtime's many
             log.warning("no CUDA graph", shape=shape, reason=str(error))

@@ -96,7 +96,7 @@ def open_session(bundle: Bundle, providers: list[str], threads: int, records: bo
         precision: Precision = "fp16" if bundle.path("fp16") else "fp32"
         opened = _open(bundle, precision, providers, threads, records)
         if opened.session.get_providers()[0] != CPU:
-            return replace(opened, graphs=Graphs(opened.session)) if records else opened
+            return opened
         providers = [CPU]
     chosen = _open(bundle, "fp32", providers, 1)
     if bundle.path("int8") and has_vnni():
@@ -126,7 +126,8 @@ def choose_faster(bundle: Bundle, whole: Opened, quantised: Opened) -> Opened:
 def _open(bundle: Bundle, precision: Precision, providers: list[str], threads: int, records: bool = False) -> Opened:
     path = bundle.path(precision)
     assert path is not None
-    return Opened(new_session(path, providers, threads, records), precision)
+    session = new_session(path, providers, threads, records)
+    return Opened(session, precision, graphs=Graphs(session) if records else None)
 
 
 def new_session(path: Path, providers: list[str], threads: int, records: bool = False) -> onnxruntime.InferenceSession:

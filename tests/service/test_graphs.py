@@ -1,34 +1,18 @@
 """What is around CUDA graphs: here runs are not recorded but run again, since a CPU takes their numbers for nothing."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
 import onnxruntime
 import pytest
-from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from service.engine import graphs
 from service.engine.catalog import Catalog, Generator
 from service.engine.graphs import Graphs
-from service.engine.lanes import Lanes
-from service.engine.queue import Queue, Rate
 from service.engine.sessions import CPU, CUDA, count_lanes
 from tests.conftest import pair
-
-DIRECTION = "photo2monet"
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return next(each for each in Catalog(pair(), (CPU,), threads=1, cuda_graphs=True).open_new() if each.direction == DIRECTION)
-
-
-def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+from tests.service.conftest import noise, through_gpu_lanes
 
 
 class Recorder:
@@ -50,8 +34,9 @@ class Recorder:
         self.numbers.append(number)
 
 
-def test_a_cpu_has_none(generator: Generator) -> None:
-    assert generator.opened.graphs is None
+def test_a_cpu_has_none() -> None:
+    catalog = Catalog(pair(), (CPU,), threads=1, cuda_graphs=True)
+    assert [generator.opened.graphs for generator in catalog.open_new()] == [None, None]
 
 
 def test_each_shape_is_recorded_once_and_played_back_with_other_pictures(generator: Generator) -> None:
@@ -107,18 +92,9 @@ def test_through_a_lane_pictures_are_those_of_the_session(generator: Generator, 
     recording = replace(generator, opened=replace(generator.opened, graphs=recorded))
     pictures = [*noise(3, 32, 32), *noise(3, 32, 64)] * 2
 
-    async def run() -> list[NDArray[np.uint8]]:
-        providers = [CUDA, CPU]
-        queue = Queue(max_pixels=10**9, max_batch_pixels=3 * 64 * 64, lanes=count_lanes(providers, 2, records=True))
-        queue.rates[DIRECTION] = Rate(10**6, 1)
-        lanes = Lanes(queue, SimpleNamespace(generators={DIRECTION: recording}, providers=providers))  # type: ignore[arg-type]
-        requests = [queue.submit(DIRECTION, picture, queue.clock() + 30) for picture in pictures]
-        lanes.start()
-        answers = await asyncio.gather(*(request.answer for request in requests))
-        await lanes.stop()
-        return answers
-
-    for picture, answer in zip(pictures, asyncio.run(run()), strict=True):
+    lanes = count_lanes([CUDA, CPU], 2, records=True)
+    answers = through_gpu_lanes(recording, pictures, max_batch_pixels=3 * 64 * 64, lanes=lanes)
+    for picture, answer in zip(pictures, answers, strict=True):
         assert (answer == generator.run(picture[None])[0]).all()
     assert set(played) == {(3, 32, 32, 3), (3, 32, 64, 3)}
     assert len(played) == 4

@@ -1,30 +1,13 @@
 """Pictures to a device and back by I/O binding, here with the CPU in the place of a GPU."""
 
-import asyncio
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from service.engine.catalog import Catalog, Generator
-from service.engine.lanes import Lanes
-from service.engine.queue import Queue, Rate
-from service.engine.sessions import CPU, CUDA
+from service.engine.catalog import Generator
 from service.engine.staging import Staging
-from tests.conftest import pair
-
-DIRECTION = "photo2monet"
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return next(each for each in Catalog(pair(), (CPU,), threads=1).open_new() if each.direction == DIRECTION)
-
-
-def noise(*shape: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+from tests.service.conftest import noise, through_gpu_lanes
 
 
 def test_what_comes_back_is_what_the_session_gives_and_stays_so(generator: Generator) -> None:
@@ -46,17 +29,8 @@ def test_on_a_gpu_each_lane_has_its_own_and_what_does_not_fit_goes_without(gener
     monkeypatch.setattr("service.engine.lanes.Staging", Noting)
     pictures = [*noise(6, 32, 32), *noise(1, 64, 128)]
 
-    async def run() -> list[NDArray[np.uint8]]:
-        queue = Queue(max_pixels=10**9, max_batch_pixels=2 * 64 * 64 - 1, lanes=2)
-        queue.rates[DIRECTION] = Rate(10**6, 1)
-        lanes = Lanes(queue, SimpleNamespace(generators={DIRECTION: generator}, providers=[CUDA, CPU]))  # type: ignore[arg-type]
-        requests = [queue.submit(DIRECTION, picture, queue.clock() + 30) for picture in pictures]
-        lanes.start()
-        answers = await asyncio.gather(*(request.answer for request in requests))
-        await lanes.stop()
-        return answers
-
-    for picture, answer in zip(pictures, asyncio.run(run()), strict=True):
+    answers = through_gpu_lanes(generator, pictures, max_batch_pixels=2 * 64 * 64 - 1, lanes=2)
+    for picture, answer in zip(pictures, answers, strict=True):
         assert (answer == generator.run(picture[None])[0]).all()
     assert [shape for _, *shape in staged] == [[1, 32, 32, 3]] * 6
     assert len({lane for lane, *_ in staged}) == 2
