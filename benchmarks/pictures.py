@@ -8,7 +8,7 @@ from PIL import Image
 
 from models.padding import Pixels
 
-PHOTOGRAPHS = sorted((Path(__file__).parent.parent / "tests" / "pictures").glob("*.jpg"))
+PHOTOGRAPHS = sorted((Path(__file__).parent.parent / "tests" / "photographs").glob("*.jpg"))
 
 
 def jpeg(image: Image.Image) -> bytes:

@@ -9,8 +9,8 @@ from benchmarks import pictures, sessions
 from benchmarks.report import NOTHING, Finding, ratios
 from benchmarks.serving import SIDE, Bench
 from models.bundle import Bundle
+from pictures.decode import decode, open_picture
 from service.engine.sessions import CPU, has_vnni, new_session
-from service.pictures.decode import decode, open_picture
 from service.settings import usable_cpus
 
 

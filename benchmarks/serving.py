@@ -18,8 +18,8 @@ from benchmarks.load import Load, closed_loop, open_loop, post_at_once
 from benchmarks.report import Finding, Report, Row, ratios
 from benchmarks.servers import OURS, Server, other_servers, our_server
 from models.bundle import ONNX, Bundle
+from pictures.encode import encode
 from service.engine.sessions import CPU, new_session
-from service.pictures.encode import encode
 from service.settings import usable_cpus
 
 SIDE = 256

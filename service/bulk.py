@@ -12,10 +12,10 @@ import structlog
 from pyarrow import fs
 
 from models import padding
+from pictures.decode import decode, open_picture
+from pictures.encode import SUFFIXES, encode
+from pictures.errors import PictureError
 from service.engine.catalog import Catalog, Generator
-from service.pictures.decode import decode, open_picture
-from service.pictures.encode import SUFFIXES, encode
-from service.pictures.errors import PictureError
 from service.settings import Settings
 from service.telemetry import configure_logging
 

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
+from pictures import finish
+from pictures.decode import Picture, decode, open_picture
+from pictures.encode import encode
 from service.engine.engine import Engine, Translation
 from service.engine.queue import DeadlinePassed
 from service.engine.threads import Threads
-from service.pictures import finish
-from service.pictures.decode import Picture, decode, open_picture
-from service.pictures.encode import encode
 from service.settings import Settings
 from service.tiling import Tiler
 

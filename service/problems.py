@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
 from service.engine.queue import (
     DeadlinePassed,
     Draining,
@@ -18,7 +19,6 @@ from service.engine.queue import (
     TooLarge,
     UnknownDirection,
 )
-from service.pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -8,10 +8,10 @@ from functools import partial
 
 from models import padding
 from models.padding import Pixels, padded_side
+from pictures.tiles import Canvas, Tile, cut, thumbnail
 from service.engine.engine import Engine, Translation
 from service.engine.queue import QueueFull
 from service.engine.threads import Threads
-from service.pictures.tiles import Canvas, Tile, cut, thumbnail
 from service.settings import Settings
 from service.telemetry import METRICS
 

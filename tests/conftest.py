@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PICTURES = ROOT / "tests" / "pictures"
+PICTURES = ROOT / "tests" / "photographs"
 PHOTO = PICTURES / "china.jpg"
 
 

@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from service.pictures.encode import SUFFIXES
+from pictures.encode import SUFFIXES
 from service.pipeline import Order
 from service.settings import Settings
 

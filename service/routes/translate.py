@@ -12,9 +12,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from pictures.encode import SUFFIXES
+from pictures.errors import PictureError
 from service.engine.queue import EngineError
-from service.pictures.encode import SUFFIXES
-from service.pictures.errors import PictureError
 from service.pipeline import Answer, Order, Pipeline
 from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
 from service.routes.dependencies import check_key, get_pipeline

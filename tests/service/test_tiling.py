@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from service.pictures.tiles import Canvas, cut, thumbnail
+from pictures.tiles import Canvas, cut, thumbnail
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded, running_service, wait_until
 from training.export import export_checked, write_bundle
 from training.generators import ResnetGenerator, Widths, initialise

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from service.pictures import encode
-from service.pictures.decode import Picture, decode, open_picture
+from pictures import encode
+from pictures.decode import Picture, decode, open_picture
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded
 
 PICTURE = Image.open(PHOTO).resize((96, 64))

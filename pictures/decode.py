@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from models.padding import Pixels
-from service.pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
+from pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 
