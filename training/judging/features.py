@@ -69,9 +69,12 @@ def _standard(level: Tensor) -> Tensor:
 
 
 def scaled_like(features: Tensor, reals: Tensor) -> Tensor:
-    """Each feature less its mean over `reals`, over its deviation there. One scale for all sets: a set's own mean and deviation stay
-    visible, and no feature drowns the others."""
-    return (features - reals.mean(dim=0)) / (reals.std(dim=0) + 1e-6)
+    """Each feature less its mean over `reals`, over its deviation there, or over a tenth of the middle feature's where that is more.
+
+    One scale for all sets: a set's own mean and deviation stay visible, and no feature drowns the others.
+    """
+    deviation = reals.std(dim=0)
+    return (features - reals.mean(dim=0)) / deviation.clamp_min(0.1 * float(deviation.median()) + 1e-12)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:

@@ -18,7 +18,12 @@ Figures = dict[str, float]
 SHIFTED = 24
 """Pictures that shift consistency is measured on, at most: each is translated once more."""
 
-DISTANCES = {"kid": "KID × 10³ (EfficientNet-Lite0)", "style": "KID × 10³ (VGG-19)", "fid": "FID", "inception_kid": "KID × 10³ (Inception)"}
+DISTANCES = {
+    "kid": "KID × 10³ (EfficientNet)",
+    "style": "KID × 10³ (VGG-19)",
+    "fid": "FID",
+    "inception_kid": "KID × 10³ (Inception)",
+}
 """Distances to the target's test pictures, lower is nearer; each with a floor, its training pictures', and a base, the sources'."""
 
 
@@ -32,21 +37,29 @@ class Row:
     digits: int = 2
 
 
+FAR = "how far the translations, as a set, are from the target's test pictures; lower is nearer"
+GRAIN = "deviation in blocks of 8×8 pixels that are flat in the source, in steps of 1/255; lower is cleaner"
+WEAVE = "spectral peak over its neighbours; 1: no pattern of this period"
 ROWS = (
-    *(Row(key, name, "how far the translations are, as a set, from the target's test pictures; lower is nearer", 1) for key, name in DISTANCES.items()),
+    *(Row(key, name, FAR, 1) for key, name in DISTANCES.items()),
     Row("content", "content kept", "correlation of what a network sees in source and translation; 1: all is where it was"),
     Row("content_vgg", "content kept (VGG-19)", "the same by VGG-19's relu3_1"),
-    Row("contrast", "contrast kept", "deviation of lightness, against the source's"),
-    Row("colour", "colour kept", "correlation of colours at 32×32 pixels; 1: greens are green, reds red"),
-    Row("chroma", "mean chroma", "how colourful, in steps of 1/255", 1),
-    Row("grain", "grain in flat areas, median", "deviation in 8×8 blocks that are flat in the source, in steps of 1/255; lower is cleaner", 1),
-    Row("grain_90", "grain in flat areas, 90th percentile", "the same in the worst tenth", 1),
-    *(Row(f"weave_{period}", f"weave of {period} pixels", "spectral peak over its neighbours; 1: no such pattern") for period in measures.PERIODS),
+    Row("contrast", "contrast kept", "deviation of lightness over the source's"),
+    Row("colour", "colour kept", "correlation of colours at 32×32 pixels; 1: greens are green, reds are red"),
+    Row("chroma", "mean chroma", "how colourful, in steps of 1/255; the floor is the target's", 1),
+    Row("grain", "grain, median", GRAIN, 1),
+    Row("grain_90", "grain, 90th percentile", "the same in the worst tenth", 1),
+    *(Row(f"weave_{period}", f"weave of {period} pixels", WEAVE) for period in measures.PERIODS),
     Row("frame", "frame", "largest difference between border and middle of a flat picture, in steps of 1/255; 0: none", 0),
-    Row("shift_psnr", "shift consistency, dB", "a picture moved by 1 to 3 pixels, against its translation, moved; higher is steadier", 1),
+    Row(
+        "shift_psnr",
+        "shift consistency, dB",
+        "translation of a picture moved by 1 to 3 pixels, and its translation, moved; higher is steadier",
+        1,
+    ),
     Row("cycle_psnr", "cycle PSNR, dB", "a picture there and back, against itself", 1),
     Row("cycle_ssim", "cycle SSIM", "the same by structural similarity"),
-)  # fmt: skip
+)
 
 
 class Judge:
