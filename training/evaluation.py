@@ -3,19 +3,18 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from torch import nn
 
 from models.bundle import load_pair
 from training.checkpoints import load_generators
-from training.config import ConfigError, TrainingConfig
+from training.config import ConfigError
 from training.data import Pixels, list_pictures, read_pictures, test_folder, train_folder
 from training.judging.features import EfficientNetLite0
 from training.judging.figures import Judge, score
 from training.judging.inception import load_inception
 from training.judging.likeness import Translate
-from training.perception import load_features
+from training.perception import Features, file_weights
 from training.sampling import bundle_translator, translator
 from training.sheets import judging_sheet
 
@@ -51,8 +50,7 @@ class Means:
         """By the figure that each makes. Raises ConfigError for a file that holds no VGG-19."""
         networks: dict[str, nn.Module] = {"kid": EfficientNetLite0()}
         if self.features:
-            vgg = load_features(TrainingConfig.model_construct(features=str(self.features)))
-            networks["style"] = cast(nn.Module, vgg)
+            networks["style"] = Features(file_weights(self.features))
         return {key: network.to(self.device) for key, network in networks.items()}
 
 

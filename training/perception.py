@@ -60,7 +60,7 @@ def load_features(config: TrainingConfig) -> Features | None:
     """As `config.features` says; None for none. Raises ConfigError, which says where to get the file."""
     if config.features == "none":
         return None
-    return Features(_torchvision_weights() if config.features == "vgg19" else _file_weights(Path(config.features)))
+    return Features(_torchvision_weights() if config.features == "vgg19" else file_weights(Path(config.features)))
 
 
 def _torchvision_weights() -> dict[str, Tensor]:
@@ -75,7 +75,8 @@ def _torchvision_weights() -> dict[str, Tensor]:
         raise ConfigError(f"torchvision cannot fetch VGG-19's weights ({error}): {help_text}") from None
 
 
-def _file_weights(path: Path) -> dict[str, Tensor]:
+def file_weights(path: Path) -> dict[str, Tensor]:
+    """VGG-19's weights in a file of either layout. Raises ConfigError."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         Features(weights)

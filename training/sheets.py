@@ -40,14 +40,12 @@ def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> b
 
 def judging_sheet(sources: list[Pixels], translations: list[Pixels], other: Translate | None = None) -> bytes:
     """At most 40 pictures, evenly spread, two a row: each source, its translation, and what `other` makes of it."""
-    chosen = [i * len(sources) // JUDGED for i in range(JUDGED)] if len(sources) > JUDGED else range(len(sources))
-    groups = [[sources[i], translations[i], *([other(sources[i][None])[0]] if other else [])] for i in chosen]
-    cut = [_cut(group, JUDGED_TILE) for group in groups]
-    return (
-        _jpeg([column for half in (cut[::2], cut[1::2]) for column in np.stack(half, axis=1)])
-        if len(cut) > 1
-        else _jpeg(list(cut[0][:, None]))
-    )
+    count = min(JUDGED, len(sources) // 2 * 2)
+    chosen = [i * len(sources) // count for i in range(count)]
+    columns = [_cut([part[i] for i in chosen], JUDGED_TILE) for part in (sources, translations)]
+    if other:
+        columns.append(_cut([other(sources[i][None])[0] for i in chosen], JUDGED_TILE))
+    return _jpeg([column[half::2] for half in (0, 1) for column in columns])
 
 
 def precision_sheet(fp32: bytes, int8: bytes, pictures: Sequence[Pixels]) -> bytes:
