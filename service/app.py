@@ -39,18 +39,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     configure_logging(settings.log_format)
     engine = Engine(settings)
+    pipeline = Pipeline(settings, engine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
-            warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
             _handle_signals(engine, settings.drain_seconds)
-            if settings.workers > 1:
-                await warming  # and until then it does not listen: others do
+            await pipeline.start()  # /health answers while models are warmed up
             yield
-            await warming
-            await engine.stop()
+            await pipeline.stop()
         finally:
             LINES.write_out()  # here, since SIGTERM ends the process before uvicorn returns
 
@@ -58,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",
         telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py does, and it costs nothing where nobody asks for it
     )  # fmt: skip
-    app.state.pipeline = Pipeline(settings, engine)
+    app.state.pipeline = pipeline
     problems.install(app)
     openapi.install(app)
     for room in (translate, directions, health, inference):

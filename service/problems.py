@@ -9,15 +9,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
-from service.engine.queue import (
+from service.errors import (
+    Busy,
     DeadlinePassed,
     Draining,
-    EngineError,
     InferenceFailed,
     NotReady,
-    QueueFull,
+    ServiceError,
     TooLarge,
+    TooMuch,
     UnknownDirection,
+    UnknownVersion,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,10 +42,10 @@ PROBLEM = {
     },
     "examples": [
         {
-            "type": "urn:cyclegan:problem:queue-full",
-            "title": "Queue full",
+            "type": "urn:cyclegan:problem:busy",
+            "title": "Busy",
             "status": 503,
-            "detail": "The queue is full: send the request again in 2 s.",
+            "detail": "There is no time for it beside what was sent before: send the request again in 2 s.",
             "request_id": "0f8d2c9be8a44d5b9d3a7d8f5c1e6a70",
             "retry_after": 2,
         }
@@ -136,13 +138,17 @@ def to_problem(error: Exception) -> Problem:
             return Problem(422, "Too many pixels", str(error), limit=error.limit)
         case BrokenPicture():
             return Problem(422, "Broken picture", str(error))
+        case UnknownVersion():
+            return Problem(404, "Unknown version", str(error), versions=error.versions)
         case TooLarge():
             return Problem(422, "Size too large", str(error), limit=error.limit)
-        case QueueFull():
-            detail = f"The queue is full: send the request again in {error.retry_after} s."
-            return Problem(503, "Queue full", detail, retry_after=error.retry_after)
+        case TooMuch():
+            return Problem(422, "Too much work", str(error))
+        case Busy():
+            detail = f"There is no time for it beside what was sent before: send the request again in {error.retry_after} s."
+            return Problem(503, "Busy", detail, retry_after=error.retry_after)
         case NotReady():
-            return Problem(503, "Not ready", "The models are being loaded: send the request again shortly.", retry_after=1)
+            return Problem(503, "Not ready", str(error), retry_after=1)
         case Draining():
             return Problem(503, "Draining", "This server is stopping: send the request again, to another one.", retry_after=1)
         case DeadlinePassed():
@@ -172,5 +178,5 @@ async def answer(request: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer every error with its problem document."""
-    for kind in (Problem, EngineError, PictureError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+    for kind in (Problem, ServiceError, PictureError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, answer)

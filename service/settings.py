@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.engine.catalog import read_traffic
+from service.engine.sessions import check_providers
+
 CommaSeparated = NoDecode
 """Marks a list that is written `a,b,c` in the environment."""
 
@@ -36,8 +39,14 @@ class Settings(BaseSettings):
     """Folder of bundles, a folder a direction."""
     providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
-    cuda_graphs: bool = False
-    """On CUDA: record a run of each shape of batch and play it back, by one lane in the place of two; for small generators."""
+    devices: Annotated[tuple[int, ...], CommaSeparated] = Field((0,), min_length=1)
+    """GPUs that are used, by number, comma-separated; on each of them run lanes of its own."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """What generators compute in; auto: fp16 on a GPU, INT8 on a CPU with VNNI where export found it faster, else fp32."""
+    traffic: Annotated[tuple[str, ...], CommaSeparated] = ()
+    """Shares of requests for versions, comma-separated: `photo2monet:3=0.1` gives a tenth to version 3 of photo2monet."""
+    codecs: int = Field(default_factory=usable_cpus, ge=1)
+    """Processes that decode and encode pictures."""
     default_size: int = Field(512, ge=64, le=4096)
     """Longest side in pixels that pictures are translated at where the request names none."""
     max_upload_bytes: int = Field(32 * 1024 * 1024, ge=1024)
@@ -61,10 +70,22 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "human", "json"] = "auto"
     """How logs are written; auto: human on a terminal, else JSON."""
 
-    @field_validator("providers", "api_keys", mode="before")
+    @field_validator("providers", "devices", "traffic", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("providers")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_providers(value)
+        return value
+
+    @field_validator("traffic")
+    @classmethod
+    def _readable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_traffic(value)
+        return value
 
 
 def describe(settings: Settings) -> str:

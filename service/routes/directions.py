@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from service.engine.catalog import Generator
+from service.engine.generator import Generator
 from service.problems import PROBLEM_RESPONSES
 from service.routes.dependencies import check_key, get_pipeline
 
@@ -32,8 +32,7 @@ async def directions(request: Request) -> list[Direction]:
     check_key(request)
     engine = get_pipeline(request).engine
     engine.check_ready()
-    catalog = engine.catalog
-    return [_describe(catalog.generators[name]) for name in catalog.directions]
+    return [_describe(generator) for generator in engine.generators]
 
 
 def _describe(generator: Generator) -> Direction:

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from service.engine.catalog import Generator
-from service.engine.queue import EngineError, TooLarge
-from service.pipeline import Pipeline
+from pictures.errors import PictureError
+from service.engine.generator import Generator
+from service.errors import ServiceError
 from service.problems import Problem, lane_died, to_problem
 from service.routes.dependencies import check_key, get_pipeline
 from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, write_tensor
@@ -62,9 +62,9 @@ class Worded(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await self.endpoint(request)
-            except (Problem, EngineError) as error:
+            except (Problem, ServiceError, PictureError) as error:
                 problem = to_problem(error)
-                status = 413 if isinstance(error, TooLarge) else problem.status
+                status = 413 if isinstance(error, PictureError) else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
 
         return handle
@@ -123,14 +123,13 @@ async def infer(request: Request) -> Response:
     generator, pipeline = _model(request), get_pipeline(request)
     if "content-encoding" in request.headers:
         raise Problem(400, "Compressed body", "Compressed bodies are not taken: send it without Content-Encoding.")
-    pipeline.engine.check_room(generator.direction, pipeline.deadline())
     body = await read_body(request, pipeline.settings.max_upload_bytes)
     deadline = pipeline.deadline()
     inference, pictures = await asyncio.to_thread(read_tensor, body, request.headers.get(HEADER))
     request.state.facts.update(direction=generator.direction, pictures=len(pictures), bytes_in=len(body))
     if len(pictures) > pipeline.settings.max_files:
         raise Problem(413, "Too many pictures", f"The batch is larger than {pipeline.settings.max_files}: send it in several requests.")
-    translations = await while_connected(request, _translate(pipeline, generator.direction, pictures, deadline))
+    translations = np.stack(await while_connected(request, pipeline.translate_pixels(generator, list(pictures), deadline)))
     answer = {"model_name": generator.direction, "model_version": _version(generator)}
     if inference.id is not None:
         answer["id"] = inference.id
@@ -141,16 +140,6 @@ async def infer(request: Request) -> Response:
     return Response(head, media_type="application/json")
 
 
-async def _translate(pipeline: Pipeline, direction: str, pictures: Tensor, deadline: float) -> Tensor:
-    """All of them, or none: where one fails the others leave the queue."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(pipeline.translate_pixels(direction, picture, deadline)) for picture in pictures]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return np.stack([task.result().pixels for task in tasks])
-
-
 def _written(answer: dict[str, Any], translations: Tensor, binary: bool) -> tuple[bytes, bytes]:
     document, content = write_tensor(answer, translations, binary)
     return json.dumps(document, separators=(",", ":")).encode(), content
@@ -159,13 +148,10 @@ def _written(answer: dict[str, Any], translations: Tensor, binary: bool) -> tupl
 def _model(request: Request) -> Generator:
     """The one that the path names. Raises the problem 401, that of an unknown version, NotReady, Draining and UnknownDirection."""
     check_key(request)
-    engine, name = get_pipeline(request).engine, request.path_params["name"]
-    engine.check_direction(name)
-    generator = engine.generator(name)
-    asked = request.path_params.get("version", _version(generator))
-    if asked != _version(generator):
-        raise Problem(404, "Unknown version", f"Version {asked} of {name} is not served: ask for {_version(generator)}.")
-    return generator
+    name, version = request.path_params["name"], request.path_params.get("version")
+    if version is not None and not version.isdecimal():
+        raise Problem(404, "Unknown version", f"Version {version} of {name} is not served: versions are numbers.")
+    return get_pipeline(request).engine.generator(name, version and int(version), request.state.request_id)
 
 
 def _version(generator: Generator) -> str:

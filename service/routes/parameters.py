@@ -27,6 +27,7 @@ class Parameters(BaseModel):
     output: Literal["size", "input"] = Field("size", description="`size`: as translated; `input`: enlarged to the upload's own size.")
     strength: float = Field(1.0, ge=0, le=1, description="How much of the translation against the original.")
     keep_colors: bool = Field(False, description="The translation's lightness with the original's colours.")
+    version: int | None = Field(None, ge=1, description="A loaded version of the direction; empty: the newest.")
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -46,7 +47,7 @@ class Parameters(BaseModel):
             for name, field in schema["properties"].items()
         ]
 
-    def order(self, settings: Settings, accept: str) -> Order:
+    def order(self, settings: Settings, accept: str, request_id: str) -> Order:
         return Order(
             direction=self.direction,
             size=None if self.size == "original" else self.size or settings.default_size,
@@ -55,6 +56,8 @@ class Parameters(BaseModel):
             output=self.output,
             strength=self.strength,
             keep_colors=self.keep_colors,
+            version=self.version,
+            request_id=request_id,
         )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import zipfile
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, TypeVar
@@ -13,13 +13,11 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from pictures.encode import SUFFIXES
-from pictures.errors import PictureError
-from service.engine.queue import EngineError
-from service.pipeline import Answer, Order, Pipeline
+from service.pipeline import Answer, Order, Pipeline, Upload
 from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
 from service.routes.dependencies import check_key, get_pipeline
 from service.routes.parameters import Parameters
-from service.routes.uploads import Upload, read_uploads
+from service.routes.uploads import read_uploads
 from service.telemetry import server_timing
 
 T = TypeVar("T")
@@ -53,15 +51,13 @@ async def accept(request: Request) -> Job:
     """What can be refused without the body is refused before it is read; what can be without its pixels, before they are decoded."""
     check_key(request)
     pipeline, parameters = get_pipeline(request), Parameters.of(request)
-    pipeline.engine.check_direction(parameters.direction)
-    pipeline.engine.check_room(parameters.direction, pipeline.deadline())
-    order = parameters.order(pipeline.settings, request.headers.get("accept", ""))
+    order = parameters.order(pipeline.settings, request.headers.get("accept", ""), request.state.request_id)
+    pipeline.check(order)
     request.state.facts["direction"] = parameters.direction
     uploads = await read_uploads(request, pipeline.settings)
-    request.state.facts.update(pictures=len(uploads), bytes_in=sum(len(upload.content) for upload in uploads))
-    deadline = pipeline.deadline()
-    pipeline.engine.check_room(parameters.direction, deadline)
-    return Job(pipeline, order, uploads, deadline)
+    bytes_in = sum(len(upload.source) for upload in uploads if isinstance(upload.source, bytes))
+    request.state.facts.update(pictures=len(uploads), bytes_in=bytes_in)
+    return Job(pipeline, order, uploads, pipeline.deadline())
 
 
 router = APIRouter(tags=["pictures"])
@@ -81,10 +77,12 @@ async def translate(request: Request) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
     job = await accept(request)
     direction = job.order.direction
-    translations = [job.pipeline.translate(upload.content, job.order, job.deadline) for upload in job.uploads]
+    answers = await while_connected(request, job.pipeline.translate(job.uploads, job.order, job.deadline))
     if len(job.uploads) == 1:
-        return _picture_response(request, await while_connected(request, translations[0]), f"{job.uploads[0].name}.{direction}")
-    outcomes = await while_connected(request, asyncio.gather(*map(_outcome, translations)))
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return _picture_response(request, answers[0], f"{job.uploads[0].name}.{direction}")
+    outcomes = [to_problem(answer) if isinstance(answer, Exception) else answer for answer in answers]
     archive = await asyncio.to_thread(_zip, job.uploads, outcomes, direction, request.state.request_id)
     request.state.facts["bytes_out"] = len(archive)
     return Response(archive, media_type="application/zip", headers=_disposition(f"{direction}.zip"))
@@ -102,7 +100,7 @@ async def cycle(request: Request) -> Response:
     job = await accept(request)
     if len(job.uploads) > 1:
         raise single_picture()
-    answer = await while_connected(request, job.pipeline.cycle(job.uploads[0].content, job.order, job.deadline))
+    answer = await while_connected(request, job.pipeline.cycle(job.uploads[0], job.order, job.deadline))
     response = _picture_response(request, answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
     response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return response
@@ -130,18 +128,10 @@ async def _cancel_on_disconnect(request: Request, worker: asyncio.Task[Any]) -> 
     worker.cancel()
 
 
-async def _outcome(translation: Coroutine[Any, Any, Answer]) -> Answer | Problem:
-    """One bad picture never spoils the others."""
-    try:
-        return await translation
-    except (PictureError, EngineError) as error:
-        return to_problem(error)
-
-
 def _picture_response(request: Request, answer: Answer, name: str) -> Response:
     request.state.facts["bytes_out"] = len(answer.content)
     request.state.facts.update({f"{stage}_ms": round(seconds * 1000, 1) for stage, seconds in answer.seconds.items()})
-    headers = {"Vary": "Accept", "Server-Timing": server_timing(answer.seconds)}
+    headers = {"Vary": "Accept", "X-Model": answer.model, "Server-Timing": server_timing(answer.seconds)}
     headers |= _disposition(f"{name}.{SUFFIXES[answer.format]}")
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 

@@ -1,22 +1,13 @@
 """The pictures in a request's body, read into memory up to the limits and no further."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 
 from service import problems
+from service.pipeline import Upload
 from service.settings import Settings
-
-
-@dataclass(frozen=True)
-class Upload:
-    """One picture as it was sent."""
-
-    name: str
-    """The file's name, without folders and suffix; `picture` where none was sent."""
-    content: bytes
 
 
 async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
