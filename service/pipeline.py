@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from models.padding import Pixels
 from pictures.decode import fitted
-from pictures.errors import BrokenPicture, TooManyPixels
+from pictures.errors import BrokenPicture
 from service import codec_tasks
 from service.admission import PUNCTUALITY, Admission, PixelBudget
 from service.codec_tasks import Finish, Header
@@ -137,7 +137,7 @@ class Pipeline:
 
     async def translate_pixels(self, generator: Generator, pictures: Sequence[Pixels], deadline: float) -> list[Pixels]:
         """Pictures that need no codec, (h, w, 3) each, through one of engine.generator(…)'s: all of them, or none.
-        Raises TooManyPixels and ServiceError."""
+        Raises ServiceError."""
 
         async def translate(picture: Pixels) -> Pixels:
             async with self._budget(generator, *picture.shape[:2]):
@@ -180,8 +180,10 @@ class Pipeline:
         for generator in generators:
             self._check_size(generator, *fitted(header.width, header.height, order.size))
         file_format, sides = order.choose_format(header.format), self._output_size(header, order)
-        if max(sides) > LONGEST_SIDE[file_format]:
-            raise TooLarge(file_format, max(sides), LONGEST_SIDE[file_format])
+        longest, limit = max(sides), LONGEST_SIDE[file_format]
+        if longest > limit:
+            told = f"{file_format.upper()} has no side above {limit:,} pixels, and the answer would have {longest:,}"
+            raise TooLarge(f"{told}: ask for a smaller `size`, or format=png.", limit)
         return header
 
     async def _answer(
@@ -247,11 +249,12 @@ class Pipeline:
         return generator.rate.seconds(self.engine.count_pixels(generator, height, width))
 
     def _check_size(self, generator: Generator, height: int, width: int) -> None:
-        """Raises TooManyPixels: a generator pads narrow pictures, and a bundle without a graph for tiles runs them whole."""
-        height, width = generator.padded(height, width)
+        """Raises TooLarge: a generator pads narrow pictures, and a bundle without a graph for tiles runs them whole."""
+        pixels = math.prod(generator.padded(height, width))
         limit = self.settings.max_pixels if self.engine.is_large(generator, height, width) else self.settings.max_queue_pixels
-        if height * width > limit:
-            raise TooManyPixels(width, height, limit)
+        if pixels > limit:
+            told = f"At this size {generator.direction} has to take in {pixels:,} pixels, more than this server's {limit:,}"
+            raise TooLarge(f"{told}: ask for a smaller `size`, or send a smaller picture.", limit)
 
     def _check_time(self, works: list[Work], deadline: float, advice: Callable[[], str]) -> None:
         """Raises TooMuch."""

@@ -32,7 +32,8 @@ async def directions(request: Request) -> list[Direction]:
     check_key(request)
     engine = get_pipeline(request).engine
     engine.check_ready()
-    return [_describe(generator) for generator in engine.generators]
+    newest = {generator.direction: generator for generator in reversed(engine.generators)}
+    return [_describe(newest[direction]) for direction in sorted(newest)]
 
 
 def _describe(generator: Generator) -> Direction:

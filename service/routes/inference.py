@@ -13,9 +13,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from pictures.errors import PictureError
 from service.engine.generator import Generator
-from service.errors import ServiceError
+from service.errors import ServiceError, TooLarge
 from service.problems import Problem, lane_died, to_problem
 from service.routes.dependencies import check_key, get_pipeline
 from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, write_tensor
@@ -62,9 +61,9 @@ class Worded(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await self.endpoint(request)
-            except (Problem, ServiceError, PictureError) as error:
+            except (Problem, ServiceError) as error:
                 problem = to_problem(error)
-                status = 413 if isinstance(error, PictureError) else problem.status
+                status = 413 if isinstance(error, TooLarge) else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
 
         return handle
