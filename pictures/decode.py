@@ -102,7 +102,7 @@ def decode(opened: Opened, size: float | None) -> Picture:
             image.load()
             whole = _on_canvas(to_8_bits(image, parts), parts.canvas)
             shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-            profile = None if parts.signal and parts.overrules else parts.profile or image.info.get("icc_profile")
+            profile = None if parts.overrules else parts.profile or image.info.get("icc_profile")
             pixels = np.asarray(upright(to_srgb(shrunk, profile, parts.signal), orientation))
             return Picture(pixels, opened.format, upright_size(width, height, orientation))
         except PictureError:

@@ -33,8 +33,7 @@ def parts(content: bytes) -> Parts:
     if content[at : at + 1] != b"," or at + 10 > len(content):
         raise BrokenPicture("The GIF ends before its first frame: send it whole.")
     left, top, frame_width, frame_height = struct.unpack_from("<4H", content, at + 1)
-    if (width, height) == (0, 0):
-        width, height = left + frame_width, top + frame_height
+    width, height = max(width, left + frame_width), max(height, top + frame_height)  # as browsers do
     head = content[:6] + struct.pack("<HH", frame_width, frame_height) + content[10:13] + colours + control
     still = head + b",\0\0\0\0" + content[at + 5 :]
     return Parts(still, canvas=(width, height, left, top), orientation=1)

@@ -8,6 +8,8 @@ from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
 MAX_BOXES = 20_000
+_VIDEO_CURVES, _SRGB_CURVE = (1, 6, 14, 15), 13
+"""In these formats the former stand for the latter, as browsers take them."""
 Box = tuple[bytes, int, int]
 """Its kind, and where its content starts and ends."""
 
@@ -26,7 +28,7 @@ def parts(content: bytes) -> Parts:
         elif kind == b"mdcv":
             peak = peak or int.from_bytes(content[start + 16 : start + 20], "big") / 10_000
     primaries, transfer = struct.unpack(">HH", (numbers or b"").ljust(4, b"\0"))
-    signal = signals.from_numbers(primaries, transfer, peak)
+    signal = signals.from_numbers(primaries, _SRGB_CURVE if transfer in _VIDEO_CURVES else transfer, peak)
     return Parts(content, profile=profile, signal=signal)
 
 

@@ -22,7 +22,7 @@ class Parts:
     signal: Signal | None = None
     """What the colours mean where there is no profile; None: sRGB."""
     overrules: bool = False
-    """Whether `signal` counts even where there is a profile."""
+    """Whether `signal` counts, be it None, even where there is a profile."""
     depth: int = 8
     """Bits of a sample."""
     key: tuple[int, ...] | None = None

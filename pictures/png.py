@@ -84,7 +84,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 def _signal(told: dict[bytes, bytes]) -> tuple[Signal | None, bool]:
     """The colours, and whether they count before a profile: cICP, iCCP, sRGB, and then gAMA with cHRM, as PNG's third edition has it."""
     cicp = told.get(b"cICP", b"")
-    if len(cicp) == 4 and cicp[2:] == b"\0\1":
+    if len(cicp) == 4 and cicp[2:] == b"\0\1" and signals.are_known(cicp[0], cicp[1]):
         return signals.from_numbers(cicp[0], cicp[1], _peak(told)), True
     gamma = int.from_bytes(told.get(b"gAMA", b""), "big") / 100_000
     if b"sRGB" in told or not gamma:
@@ -92,8 +92,7 @@ def _signal(told: dict[bytes, bytes]) -> tuple[Signal | None, bool]:
     chromaticities = told.get(b"cHRM", b"")
     if len(chromaticities) == 32:
         primaries = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities))
-        if signals.are_sound(primaries):
-            return Signal(primaries, 1 / gamma), False
+        return (Signal(primaries, 1 / gamma) if signals.are_sound(primaries) else None), False
     return (None if abs(gamma / _SRGB_GAMMA - 1) < _ABOUT else Signal(transfer=1 / gamma)), False
 
 

@@ -34,7 +34,7 @@ PRIMARIES: dict[int, Primaries] = {
 """H.273, table 2. Those that are not in it are taken for sRGB's."""
 GAMMAS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 11: 2.4, 14: 2.4, 15: 2.4}
 """H.273, table 3, as exponents. For video's curve (BT.709 and its like) it is that of video's screens (BT.1886), as in browsers."""
-_SMPTE_240M, _PQ, _DCI, _HLG = 7, 16, 17, 18
+_SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG = 7, 13, 16, 17, 18
 REFERENCE_WHITE = 203.0
 """Luminance in cd/m² that white paper has in HDR pictures (BT.2408)."""
 _PEAK = 1000.0
@@ -49,10 +49,15 @@ class Signal:
     """What RGB values between 0 and 1 stand for."""
 
     primaries: Primaries = SRGB
-    transfer: int | float = 13
+    transfer: int | float = _SRGB_CURVE
     """The number of a curve in H.273; or the exponent of a power, as a float."""
     peak: float = _PEAK
     """Luminance in cd/m² of the brightest that is in an HDR picture."""
+
+
+def are_known(primaries: int, transfer: int) -> bool:
+    """Whether H.273 gives both numbers a meaning here."""
+    return primaries in PRIMARIES and (transfer in GAMMAS or transfer in (_SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG))
 
 
 def from_numbers(primaries: int, transfer: int, peak: float | None = None) -> Signal | None:
