@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
-from pictures import bmp, gif, heif, jpeg, jxl, png, tags, tiff, webp
+from pictures import bmp, gif, heif, jpeg, jxl, png, tags, tiff, unusual_tiff, webp
 from pictures.colours import to_srgb
 from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
 from pictures.identify import identify
@@ -82,7 +82,7 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
         if parts.size is not None:
             _check_size(*parts.size, max_pixels)
         try:
-            image = Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
+            image = _opened(file_format, parts)
         except Exception as error:  # decoders raise anything at all
             raise _unopened(file_format, content, error) from error
         opened = Opened(image, parts, file_format, name)
@@ -99,6 +99,7 @@ def decode(opened: Opened, size: float | None) -> Picture:
             if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
                 image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
             orientation = _orientation(image) if parts.orientation is None else parts.orientation
+            image.info.pop("xmp", None)  # in which Pillow would find an orientation, unlike browsers
             image.load()
             whole = _on_canvas(to_8_bits(image, parts), parts.canvas)
             shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -146,6 +147,17 @@ def _load_plugin(file_format: str) -> None:
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
     if max_pixels is not None and width * height > max_pixels:
         raise TooManyPixels(width, height, max_pixels)
+
+
+def _opened(file_format: str, parts: Parts) -> Image.Image:
+    if file_format == "tiff" and parts.misread:
+        return unusual_tiff.read(parts)
+    try:
+        return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
+    except Exception:
+        if file_format == "tiff":
+            return unusual_tiff.read(parts)
+        raise
 
 
 def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:

@@ -31,3 +31,5 @@ class Parts:
     """Where the decoder does not turn it around."""
     unbounded: bool = False
     """The samples are signed or floating point: black and white are found in the picture."""
+    misread: bool = False
+    """Whether Pillow opens it, and takes the pixels for others."""

@@ -14,7 +14,7 @@ def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
     alpha. The colour that is transparent has become alpha."""
     narrow = image
     if image.mode.startswith("I") or image.mode == "F":
-        narrow = Image.fromarray(_narrowed(np.asarray(image), parts))
+        narrow = Image.fromarray(_one_channel(image, parts))
     elif image.mode in ("La", "RGBa"):
         narrow = image.convert(image.mode.upper())
     elif image.mode in ("P", "PA"):
@@ -26,16 +26,24 @@ def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
     return narrow
 
 
-def _narrowed(values: NDArray, parts: Parts) -> NDArray[np.uint8]:
-    """Of one channel."""
+def _one_channel(image: Image.Image, parts: Parts) -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    if values.dtype == np.int32 and not parts.unbounded:
+        return narrowed(values.view(np.uint32), 32, parts.white_is_zero, False)
+    bits = parts.depth if 8 < parts.depth < 16 else 16
+    return narrowed(values, bits, parts.white_is_zero, parts.unbounded)
+
+
+def narrowed(values: NDArray, bits: int, white_is_zero: bool, unbounded: bool) -> NDArray[np.uint8]:
+    """Samples of one channel or of several: whole numbers of `bits` bits, or floating-point numbers; `unbounded`: signed."""
     narrow: NDArray
-    if parts.unbounded or values.dtype == np.float32:
+    if unbounded or values.dtype.kind == "f":
         narrow = _stretched(values.astype(np.float32))
-    elif values.dtype == np.int32:
-        narrow = values.view(np.uint32) >> 24
+    elif bits < 8:
+        narrow = values.astype(np.uint16) * 255 // (2**bits - 1)
     else:
-        narrow = values >> ((parts.depth if 8 < parts.depth < 16 else 16) - 8)
-    return (255 - narrow if parts.white_is_zero else narrow).clip(0, 255).astype(np.uint8)
+        narrow = values >> values.dtype.type(bits - 8)
+    return (255 - narrow if white_is_zero else narrow).clip(0, 255).astype(np.uint8)
 
 
 def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -31,11 +31,13 @@ def parts(content: bytes) -> Parts:
         raise BrokenPicture("The TIFF's directory names more than there is in the file: save it anew.")
     orientation = first.number(_ORIENTATION, 1)
     return Parts(
-        _for_decoder(content, first),
+        size=(first.number(256), first.number(257)),
+        content=_for_decoder(content, first),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         depth=first.number(_BITS, 1),
         white_is_zero=first.number(_PHOTOMETRIC) == 0,
         unbounded=first.number(_SAMPLE_FORMAT, 1) in (2, 3),
+        misread=_is_misread(first),
     )
 
 
@@ -65,6 +67,14 @@ def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
     suffix = "DNG" if dng else "CR2" if content[8:10] == b"CR" else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
     kind = f"a camera's raw file ({suffix or maker or 'its first picture is a thumbnail'})"
     raise NotAPicture(f"This is {kind}, and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF.")
+
+
+def _is_misread(first: Directory) -> bool:
+    """By Pillow: planes of 16 bits, signed bytes, and packed numbers of 32 bits that are not in the processor's order."""
+    bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
+    planes = first.number(_PLANAR, 1) == 2 and bits > 8
+    swapped = first.order == ">" and bits == 32 and first.number(_COMPRESSION, 1) != 1
+    return planes or swapped or (signed and bits == 8)
 
 
 def _for_decoder(content: bytes, first: Directory) -> bytes:
