@@ -117,13 +117,6 @@ async def test_drained_waits_for_what_waits_and_what_runs(clock: Clock) -> None:
     await asyncio.wait_for(drained, 1)
 
 
-def test_the_rate_follows_the_latest_measurements() -> None:
-    rate = Rate(10_000, 1.0)
-    for _ in range(50):
-        rate.add(10_000, 0.5)
-    assert rate.seconds(20_000) == pytest.approx(1.0, rel=0.05)
-
-
 @in_a_loop
 async def test_a_batch_holds_no_more_work_than_it_may(clock: Clock) -> None:
     queue = make_queue(clock, batch=100)

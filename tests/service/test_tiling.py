@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from service.engine.tiler import Canvas, cut, thumbnail
 from PIL import Image
 
+from service.engine.tiler import Canvas, cut, thumbnail
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded, running_service, wait_until
 from training.export import export_checked, write_bundle
 from training.generators import ResnetGenerator, Widths, initialise
