@@ -113,7 +113,8 @@ class Server:
                 process.kill()
 
     def _cpu_seconds(self) -> float:
-        return sum(times.user + times.system for times in self._ask(psutil.Process.cpu_times))
+        """Of those that have ended, too."""
+        return sum(sum(times[:4]) for times in self._ask(psutil.Process.cpu_times))
 
     def _ask(self, question: Callable[[psutil.Process], T]) -> list[T]:
         """What each of its processes says; those that have just ended say nothing."""
