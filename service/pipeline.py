@@ -10,11 +10,10 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from models.padding import Pixels
 from pictures import finish
-from pictures.decode import Picture, decode, open_picture
+from pictures.decode import Opened, Picture, decode, open_picture
 from pictures.encode import encode
 from service.engine.engine import Engine, Translation
 from service.engine.queue import DeadlinePassed
@@ -119,9 +118,9 @@ class Pipeline:
         return result, time.monotonic() - begun
 
 
-def _open(upload: bytes, size: int | None, max_pixels: int) -> Picture | Image.Image:
-    image = open_picture(upload, max_pixels)
-    return image if image.width * image.height > LARGE else decode(image, size)
+def _open(upload: bytes, size: int | None, max_pixels: int) -> Picture | Opened:
+    opened = open_picture(upload, max_pixels)
+    return opened if opened.width * opened.height > LARGE else decode(opened, size)
 
 
 def _encoded(upload: bytes, picture: Picture, pixels: Pixels, order: Order, file_format: str) -> bytes:
