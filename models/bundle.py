@@ -90,6 +90,12 @@ class Manifest(_Entry):
     """The direction that leads back."""
     licence: str
     """What may be done with the weights."""
+    title: str | None = None
+    """What a person calls it: `Claude Monet`."""
+    years: str | None = None
+    """When the target domain was made: `1840–1926`."""
+    about: str | None = None
+    """A sentence for the page."""
     versions: tuple[Version, ...] = Field(min_length=1)
 
 
