@@ -1,46 +1,64 @@
-"""One picture through the rooms, by a deadline: bytes → pixels → queue → pixels → bytes."""
+"""From uploads to answers: header, admission, decoding, translation, encoding, by a deadline."""
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
-
-import numpy as np
-from PIL import Image
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from models.padding import Pixels
-from pictures import finish
-from pictures.decode import Picture, decode, open_picture
-from pictures.encode import encode
-from service.engine.engine import Engine, Translation
-from service.engine.queue import DeadlinePassed
-from service.engine.threads import Threads
+from pictures.decode import Picture, fitted
+from pictures.errors import PictureError
+from service import codec_tasks
+from service.admission import Admission, Rates, Room, Work
+from service.codec_tasks import Header
+from service.codecs import Codecs
+from service.engine.catalog import Generator
+from service.engine.engine import Engine
+from service.engine.tiler import Tiler
+from service.errors import DeadlinePassed, ServiceError, TooLarge, TooMuch
 from service.settings import Settings
-from service.tiling import Tiler
 
+LONGEST_SIDE = {"jpeg": 65_535, "webp": 16_383, "avif": 65_535, "png": 2**31 - 1}
+"""In pixels, that a file of the format can have."""
 LARGE = 4096 * 4096
-"""Pixels from which on two pictures at once are decoded, finished or encoded, and no more: each takes up to 1 GB."""
+"""Pixels from which on no more than two pictures are decoded or encoded at once: each takes up to 1 GB."""
+SMALLER_SIZES = (2048, 1024, 512, 256, 128, 64)
+"""What is tried to tell at what size a request could be done."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Upload:
+    """One picture as it was sent."""
+
+    name: str
+    """The file's name, without folders and suffix."""
+    source: bytes | Path
+    """Small ones in memory, large ones in a file."""
+
+
+@dataclass(frozen=True)
 class Order:
-    """What is to be done with a picture."""
+    """What is to be done with each picture of a request."""
 
     direction: str
     size: int | None
     """Longest side in pixels that it is translated at; None: its own."""
     choose_format: Callable[[str], str]
     """From the upload's format to the answer's."""
-    quality: int
-    output: Literal["size", "input"]
-    strength: float
-    keep_colors: bool
+    quality: int = 90
+    output: Literal["size", "input"] = "size"
+    strength: float = 1.0
+    keep_colors: bool = False
+    version: int | None = None
+    """None: the newest, or the one that CYCLEGAN_TRAFFIC gives the request."""
+    request_id: str = ""
+    """By its hash CYCLEGAN_TRAFFIC shares requests out among versions."""
 
 
 @dataclass(frozen=True)
@@ -49,102 +67,48 @@ class Answer:
 
     content: bytes
     format: str
+    model: str
+    """Direction, version and precision: `photo2monet/3/int8`."""
     seconds: dict[str, float]
-    """What each stage took: decode, queue, infer, encode."""
+    """What each stage took, waiting included: decode, queue, infer, encode."""
     cycle_error: float | None = None
     """Of a cycle: the mean absolute difference to the picture that was sent, 0 to 255."""
 
 
 class Pipeline:
-    """One a process. Its codecs bound how many pictures are decoded or encoded at once, and of large ones no more than two."""
+    """One a process. A request is let in whole or refused whole, before any of its pictures is decoded."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self._codecs = Threads(settings.intra_op_threads, "codec")
-        self._large_codecs = Threads(2, "large-codec")
-        self._tiler = Tiler(settings, engine, self._codecs)
+
+    async def start(self) -> None:
+        """Start the codecs and open the bundles; warm-up goes on in the background. Raises BundleError where there is nothing
+        to serve at all."""
+
+    async def stop(self) -> None:
+        """Answer what was let in, then end lanes and codecs."""
 
     def deadline(self) -> float:
-        """Of a request whose last byte has just arrived."""
+        """Of a request whose last byte has just arrived, by time.monotonic()."""
         return time.monotonic() + self.settings.deadline_seconds
 
-    async def translate(self, upload: bytes, order: Order, deadline: float) -> Answer:
-        """Raises PictureError, EngineError."""
-        return await self._through([order.direction], upload, order, deadline)
+    def check(self, order: Order) -> None:
+        """What can be told before a body is read. Raises NotReady, Draining, UnknownDirection, UnknownVersion and Busy."""
 
-    async def cycle(self, upload: bytes, order: Order, deadline: float) -> Answer:
-        """There and back, F(G(x)). Raises PictureError, EngineError."""
-        inverse = self.engine.generator(order.direction).bundle.manifest.inverse
-        self.engine.generator(inverse)
-        return await self._through([order.direction, inverse], upload, order, deadline)
+    async def translate(self, uploads: Sequence[Upload], order: Order, deadline: float) -> list[Answer | Exception]:
+        """An answer for each upload in their order, or what was wrong with it: PictureError, or a ServiceError of its own.
 
-    async def translate_pixels(self, direction: str, pixels: Pixels, deadline: float) -> Translation:
-        """A picture that needs no codec, (h, w, 3). Raises EngineError."""
-        async with _by(deadline):
-            return await self._tiler.translate(direction, pixels, deadline)
+        Raises what concerns the request as a whole, before anything is decoded: NotReady, Draining, UnknownDirection,
+        UnknownVersion, Busy, TooMuch. Cancelled, its work is stopped at once.
+        """
+        raise NotImplementedError
 
-    async def _through(self, directions: list[str], upload: bytes, order: Order, deadline: float) -> Answer:
-        async with _by(deadline):
-            picture, decode_seconds = await self._decoded(upload, order.size)
-            pixels, translations = picture.pixels, []
-            for direction in directions:
-                translations.append(await self._tiler.translate(direction, pixels, deadline))
-                pixels = translations[-1].pixels
-            file_format = order.choose_format(picture.format)
-            area = math.prod(picture.original_size if order.output == "input" else pixels.shape[:2])
-            content, encode_seconds = await self._timed(partial(_encoded, upload, picture, pixels, order, file_format), area)
-            error, _ = await self._timed(partial(_difference, picture.pixels, pixels), area) if len(directions) > 1 else (None, 0)
-        seconds = {
-            "decode": decode_seconds,
-            "queue": sum(translation.queue_seconds for translation in translations),
-            "infer": sum(translation.inference_seconds for translation in translations),
-            "encode": encode_seconds,
-        }
-        return Answer(content, file_format, seconds, error)
+    async def cycle(self, upload: Upload, order: Order, deadline: float) -> Answer:
+        """There and back, F(G(x)). Raises PictureError and ServiceError."""
+        raise NotImplementedError
 
-    async def _decoded(self, upload: bytes, size: int | None) -> tuple[Picture, float]:
-        """At once where it is not large, which its header tells."""
-        opened, seconds = await self._timed(partial(_open, upload, size, self.settings.max_pixels), 0)
-        if isinstance(opened, Picture):
-            return opened, seconds
-        picture, more_seconds = await self._timed(partial(decode, opened, size), LARGE + 1)
-        return picture, seconds + more_seconds
-
-    async def _timed(self, function: Callable[[], T], area: int) -> tuple[T, float]:
-        """`function` in a codec, for a picture of `area` pixels, and how long it took there and waiting for it."""
-        codecs = self._large_codecs if area > LARGE else self._codecs
-        begun = time.monotonic()
-        result = await codecs.run(function)
-        return result, time.monotonic() - begun
-
-
-def _open(upload: bytes, size: int | None, max_pixels: int) -> Picture | Image.Image:
-    image = open_picture(upload, max_pixels)
-    return image if image.width * image.height > LARGE else decode(image, size)
-
-
-def _encoded(upload: bytes, picture: Picture, pixels: Pixels, order: Order, file_format: str) -> bytes:
-    original = picture.pixels
-    if order.output == "input":
-        pixels = finish.enlarge(pixels, picture.original_size)
-        if (order.keep_colors or order.strength < 1) and original.shape != pixels.shape:
-            again = open_picture(upload, math.prod(picture.original_size))
-            original = decode(again, None).pixels  # with the detail that was shrunk away
-    if order.keep_colors:
-        pixels = finish.with_colors_of(original, pixels)
-    return encode(finish.blend(original, pixels, order.strength), file_format, order.quality)
-
-
-def _difference(a: Pixels, b: Pixels) -> float:
-    return float((np.maximum(a, b) - np.minimum(a, b)).mean())
-
-
-@asynccontextmanager
-async def _by(deadline: float) -> AsyncIterator[None]:
-    """Cancels what is under way at `deadline`. Raises DeadlinePassed."""
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            yield
-    except TimeoutError as error:
-        raise DeadlinePassed from error
+    async def translate_pixels(self, generator: Generator, pictures: Sequence[Pixels], deadline: float) -> list[Pixels]:
+        """Pictures that need no codec, (h, w, 3) each, through one of engine.generator(…)'s: all of them, or none.
+        Raises ServiceError."""
+        raise NotImplementedError
