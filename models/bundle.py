@@ -26,7 +26,7 @@ Purpose = Literal["pictures", "tiles"]
 ONNX = "model.onnx"
 TILING = "tiling.onnx"
 VERSION_FILE = r"^[0-9]+/[A-Za-z0-9_.-]+$"
-FOR_PEOPLE = ("title", "years", "sentence", "sample", "sample_source")
+FOR_PEOPLE = ("title", "years", "about", "sample", "sample_source")
 """The manifest's fields that a page shows: an export of one more version keeps them."""
 
 
@@ -98,7 +98,7 @@ class Manifest(_Entry):
     """What a person calls it: `Claude Monet`."""
     years: str | None = None
     """When the painter lived, or the paintings were made: `1840–1926`."""
-    sentence: str | None = None
+    about: str | None = None
     """What it makes of a picture, in one sentence."""
     sample: str | None = Field(None, pattern=VERSION_FILE)
     """A small picture that it made …"""

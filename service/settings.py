@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """After SIGTERM: how long /health/ready says 503 before the listening socket closes. Ctrl-C does not wait."""
     api_keys: Annotated[tuple[SecretStr, ...], CommaSeparated] = ()
     """Keys, comma-separated, one of which a request must carry as `Authorization: Bearer` or `X-API-Key`; empty: open to all."""
+    on_device: bool = True
+    """Whether the bundles' files are served, for pages that translate on the user's own device; off: weights are kept here."""
     log_format: Literal["auto", "human", "json"] = "auto"
     """How logs are written; auto: human on a terminal, else JSON."""
 
