@@ -6,31 +6,19 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import openapi, problems, tracing
 from service.engine.engine import Engine
 from service.pipeline import Pipeline
-from service.routes import directions, health, inference, translate
+from service.routes import directions, health, inference, page, translate
 from service.routes.direct import Direct
 from service.settings import Settings
 from service.telemetry import LINES, Observer, configure_logging
 
-WEB = Path(__file__).parent / "web"
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "manifest-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-    "Service-Worker-Allowed": "/",  # the worker lies in /web and keeps the page at /
-    "X-Content-Type-Options": "nosniff",
-}
 DESCRIPTION = "Unpaired image translation with CycleGAN: send a picture, get it back as the other domain would have it."
 
 
@@ -61,25 +49,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.pipeline = Pipeline(settings, engine)
     problems.install(app)
     openapi.install(app)
-    for room in (translate, directions, health, inference):
+    for room in (translate, directions, health, inference, page):
         app.include_router(room.router)
-    app.mount("/web", PageFiles(directory=WEB), name="web")
-    app.add_api_route("/", _page, include_in_schema=False)
     app.middleware_stack = Observer(tracing.traced(Direct(app.build_middleware_stack(), translate.router.routes)))
     return app
-
-
-class PageFiles(StaticFiles):
-    """The page's files, with the page's headers."""
-
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
-        response.headers.update(PAGE_HEADERS)
-        return response
-
-
-async def _page() -> FileResponse:
-    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
 
 
 def _handle_signals(engine: Engine, drain_seconds: float) -> None:

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from models.bundle import Precision, Purpose
-from service.engine.catalog import Generator
+from models.bundle import Bundle, Precision, Purpose
 from service.problems import PROBLEM_RESPONSES, Problem
 from service.routes.dependencies import check_key, get_pipeline
 
@@ -33,6 +32,8 @@ class Direction(BaseModel):
     title: str | None = Field(description="What a person calls it.")
     years: str | None
     about: str | None
+    sample: str | None = Field(description="Where a small picture that it made is, relative to the service's root …")
+    sample_source: str | None = Field(description="… and what it was made from.")
     source: str
     target: str
     inverse: str
@@ -55,7 +56,8 @@ async def directions(request: Request) -> list[Direction]:
     pipeline = get_pipeline(request)
     pipeline.engine.check_ready()
     catalog = pipeline.engine.catalog
-    return [_describe(catalog.generators[name], pipeline.settings.on_device) for name in catalog.directions]
+    generators = [catalog.generators[name] for name in catalog.directions]
+    return [describe(each.bundle, each.precision, each.provider, pipeline.settings.on_device) for each in generators]
 
 
 @router.get(
@@ -65,29 +67,33 @@ async def directions(request: Request) -> list[Direction]:
     responses={status: PROBLEM_RESPONSES[status] for status in (401, 404, 503)},
 )
 async def model_file(request: Request, direction: str, version: int, file: str) -> FileResponse:
-    """One of the bundle's files, as GET /directions lists them. It never changes."""
-    check_key(request)
+    """One of the bundle's files, as GET /directions lists them. It never changes. Samples ask for no key: a page shows them as
+    pictures, which send none."""
     pipeline = get_pipeline(request)
     pipeline.engine.check_direction(direction)
     bundle = pipeline.engine.generator(direction).bundle
+    path = f"{version}/{file}"
+    if path in (bundle.manifest.sample, bundle.manifest.sample_source) and (bundle.folder / path).is_file():
+        return FileResponse(bundle.folder / path, headers=IMMUTABLE)
+    check_key(request)
     listed = {each.path: each for each in bundle.version.files} if pipeline.settings.on_device else {}
-    found = listed.get(f"{version}/{file}")
+    found = listed.get(path)
     if found is None:
-        raise Problem(
-            404, "Unknown file", f"There is no file {version}/{file} of {direction} to be had: GET /directions lists those that are."
-        )
+        raise Problem(404, "Unknown file", f"There is no file {path} of {direction} to be had: GET /directions lists those that are.")
     headers = IMMUTABLE | {"ETag": f'"{found.sha256}"'}
     return FileResponse(bundle.folder / found.path, media_type="application/octet-stream", headers=headers)
 
 
-def _describe(generator: Generator, on_device: bool) -> Direction:
-    bundle = generator.bundle
+def describe(bundle: Bundle, precision: Precision, provider: str, on_device: bool) -> Direction:
+    """What is told of a bundle that runs in `precision` on `provider`."""
     manifest, version = bundle.manifest, bundle.version
+    samples = {"sample": manifest.sample, "sample_source": manifest.sample_source}
     return Direction(
         **manifest.model_dump(include={"direction", "title", "years", "about", "source", "target", "inverse", "licence"}),
         **version.model_dump(include={"version", "architecture", "trained_size", "multiple", "smallest_side", "evaluation"}),
-        precision=generator.precision,
-        provider=generator.provider,
+        **{name: f"models/{bundle.direction}/{path}" if path else None for name, path in samples.items()},
+        precision=precision,
+        provider=provider,
         files=[
             File(
                 **file.model_dump(include={"path", "sha256", "precision", "purpose"}),
