@@ -1,24 +1,11 @@
-"""`python -m service`: settings → app → uvicorn."""
-
-import signal
-
-if hasattr(signal, "SIGHUP"):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app has its own way with it
+"""`python -m service`: settings → server."""
 
 import argparse
-import contextlib
-import math
-import sys
 
-import uvicorn
 from pydantic import ValidationError
 
-from service.app import create_app
-from service.protocol import BoundedHead
+from service.server import serve
 from service.settings import Settings, describe, explain
-
-CANNOT_START = 3
-"""Exit status, uvicorn's own."""
 
 
 def main() -> None:
@@ -33,27 +20,6 @@ def main() -> None:
         print(describe(settings))
     else:
         serve(settings)
-
-
-def serve(settings: Settings) -> None:
-    """Until a signal ends it. Raises SystemExit where it cannot start."""
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=BoundedHead,
-        log_config=None,
-        access_log=False,  # telemetry.py writes a better line
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
-    )
-    server = uvicorn.Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started or not app.state.pipeline.engine.catalog.generators:
-        sys.exit(CANNOT_START)
 
 
 if __name__ == "__main__":

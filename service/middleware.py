@@ -58,9 +58,7 @@ class Observer:
         finally:
             self._tell(asked, scope["method"], status, time.monotonic() - begun, facts, stages)
 
-    def _tell(
-        self, asked: Scope, method: str, status: int, seconds: float, facts: dict[str, Any], stages: dict[str, float]
-    ) -> None:
+    def _tell(self, asked: Scope, method: str, status: int, seconds: float, facts: dict[str, Any], stages: dict[str, float]) -> None:
         path = getattr(asked.get("route"), "path", "other")
         found = trace_id()
         METRICS.requests.labels(path, status).inc()

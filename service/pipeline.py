@@ -1,25 +1,14 @@
 """From uploads to answers: header, admission, decoding, translation, encoding, by a deadline."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from models.padding import Pixels
-from pictures.decode import Picture, fitted
-from pictures.errors import PictureError
-from service import codec_tasks
-from service.admission import Admission, Rates, Room, Work
-from service.codec_tasks import Header
-from service.codecs import Codecs
 from service.engine.catalog import Generator
 from service.engine.engine import Engine
-from service.engine.tiler import Tiler
-from service.errors import DeadlinePassed, ServiceError, TooLarge, TooMuch
 from service.settings import Settings
 
 LONGEST_SIDE = {"jpeg": 65_535, "webp": 16_383, "avif": 65_535, "png": 2**31 - 1}

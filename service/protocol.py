@@ -42,7 +42,9 @@ class BoundedHead(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Worded like every other problem."""
         if self._too_large:
-            problem = Problem(431, "Request head too large", f"The request's headers are larger than {LIMIT:,} bytes: send fewer.", limit=LIMIT)
+            problem = Problem(
+                431, "Request head too large", f"The request's headers are larger than {LIMIT:,} bytes: send fewer.", limit=LIMIT
+            )
         else:
             problem = Problem(400, "Malformed request", "The request is not valid HTTP: check its headers and its path.")
         request_id = secrets.token_hex(16)

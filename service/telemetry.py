@@ -27,16 +27,12 @@ class Metrics:
     queue_seconds = Histogram("cyclegan_queue_seconds", "Waiting for a lane", ["direction"], buckets=SECONDS)
     inference_seconds = Histogram("cyclegan_inference_seconds", "One session run", ["direction"], buckets=SECONDS)
     batch_requests = Histogram("cyclegan_batch_requests", "Pictures a batch", ["direction"], buckets=(1, 2, 4, 8, 16, 32, 64))
-    batch_pixels = Histogram(
-        "cyclegan_batch_pixels", "Pixels a batch", ["direction"], buckets=tuple(4**power for power in range(6, 13))
-    )
+    batch_pixels = Histogram("cyclegan_batch_pixels", "Pixels a batch", ["direction"], buckets=tuple(4**power for power in range(6, 13)))
     queue_length = Gauge("cyclegan_queue_length", "Pictures waiting for a lane")
     queue_pixels = Gauge("cyclegan_queue_pixels", "Pixels waiting for a lane or in one")
     busy_seconds = Counter("cyclegan_lane_busy_seconds", "Session runs, all lanes together: its rate a lane is the utilisation")
     lanes = Gauge("cyclegan_lanes", "Session runs that may be in flight at once")
-    rejected = Counter(
-        "cyclegan_rejected", "Pictures that were not run: queue_full, deadline, expired, hung_up", ["direction", "reason"]
-    )
+    rejected = Counter("cyclegan_rejected", "Pictures that were not run: queue_full, deadline, expired, hung_up", ["direction", "reason"])
     version = Gauge("cyclegan_bundle_version", "Version that is served", ["direction"])
 
 

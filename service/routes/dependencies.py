@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service import problems
+from service.errors import Draining
 from service.keys import Key, Keys
 from service.pipeline import Pipeline
 
@@ -27,11 +28,17 @@ async def check_key(request: Request) -> Key | None:
 
 async def spend(request: Request, key: Annotated[Key | None, Depends(check_key)]) -> None:
     """Counts the request against the rate of its key. Raises the problems 401 and 429."""
-    spent = request.app.state.keys.spend(key) if key else None
-    if spent:
+    if key and (spent := request.app.state.keys.spend(key)):
         request.state.headers.update(spent.headers)
         if not spent.within:
             raise problems.rate_used_up(key.name, spent.seconds)
+
+
+def check_ready(request: Request) -> None:
+    """Whether load balancers are to send more. Raises NotReady, and Draining from SIGTERM on, when all that comes is answered still."""
+    request.app.state.pipeline.engine.check_ready()
+    if request.app.state.draining:
+        raise Draining
 
 
 def sent_key(request: Request) -> str:

@@ -1,7 +1,7 @@
 """What a request asks for: its parameters, checked, and the format that is to go back."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,16 +27,16 @@ class Parameters(BaseModel):
     keep_colors: bool = Field(False, description="The translation's lightness with the original's colours.")
     version: int | None = Field(None, ge=1, description="A loaded version of the direction; empty: the newest.")
 
-    def order(self, default_size: int, accept: str, request_id: str) -> Order:
+    def settled(self, default_size: int, accept: str) -> Self:
+        """With what the service and the Accept header say in the place of what was left open."""
+        return self.model_copy(update={"size": self.size or default_size, "format": self.format or accepted_format(accept)})
+
+    def order(self, request_id: str) -> Order:
+        """Of settled parameters."""
         return Order(
-            direction=self.direction,
-            size=None if self.size == "original" else self.size or default_size,
-            choose_format=partial(choose_format, self.format or accepted_format(accept)),
-            quality=self.quality,
-            output=self.output,
-            strength=self.strength,
-            keep_colors=self.keep_colors,
-            version=self.version,
+            **self.model_dump(include={"direction", "quality", "output", "strength", "keep_colors", "version"}),
+            size=None if self.size == "original" else self.size,
+            choose_format=partial(choose_format, self.format),
             request_id=request_id,
         )
 

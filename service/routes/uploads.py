@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from email.message import Message
 from pathlib import Path
-from typing import Any
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service import problems
@@ -79,15 +78,22 @@ async def read_uploads(request: Request, settings: Settings, parameters: frozens
         body = _body(request, settings, share)
         if media_type == b"multipart/form-data":
             form = _Form(options.get(b"boundary", b""), settings.max_files, parameters, parts)
-            yield await form.read(body)
-            return
-        part = parts.enter_context(_Part("picture"))
-        async for chunk in body:
-            part.write(chunk)
-            await part.spool()
-        if part.empty:
-            raise problems.no_picture()
-        yield [await part.finish()]
+            uploads = await form.read(body)
+        else:
+            uploads = [await _read_picture(body, parts)]
+        request.state.facts["bytes_in"] = share.held
+        yield uploads
+
+
+async def _read_picture(body: AsyncGenerator[bytes, None], parts: contextlib.ExitStack) -> Upload:
+    """The body is one."""
+    part = parts.enter_context(_Part("picture"))
+    async for chunk in body:
+        part.write(chunk)
+        await part.spool()
+    if part.empty:
+        raise problems.no_picture()
+    return await part.finish()
 
 
 async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
@@ -198,9 +204,15 @@ class _Form:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._complete = False
-        callbacks: dict[str, Any] = {name: getattr(self, f"_{name}") for name in (
-            "on_part_begin", "on_header_field", "on_header_value", "on_header_end", "on_headers_finished", "on_part_data", "on_end"
-        )}  # fmt: skip
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
+        }
         self._parser = MultipartParser(boundary, callbacks)
 
     async def read(self, body: AsyncGenerator[bytes, None]) -> list[Upload]:
