@@ -7,16 +7,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from email.message import Message
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service import problems
 from service.pipeline import Upload
 from service.settings import Settings
 from service.telemetry import METRICS
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 IN_MEMORY = 1024 * 1024
 """Bytes of a picture from which on it goes into a file."""
@@ -204,7 +208,7 @@ class _Form:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._complete = False
-        callbacks: MultipartCallbacks = {
+        callbacks: "MultipartCallbacks" = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
             "on_header_value": self._on_header_value,
