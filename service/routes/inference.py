@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -95,19 +95,26 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-async def get_model(pipeline: PipelineOf, request: Request, name: str, version: Annotated[int | None, Path()] = None) -> Generator:
-    """Raises NotReady, UnknownDirection and UnknownVersion."""
+async def get_model(request: Request, pipeline: PipelineOf) -> Generator:
+    """The one that the path names. Raises NotReady, UnknownDirection and UnknownVersion."""
+    name, version = request.path_params["name"], request.path_params.get("version")
+    if version is not None and not (version.isascii() and version.isdigit()):
+        raise Problem(404, "Unknown version", f"{version} is no version: they are numbers, which GET /v2/models/{name} lists.")
     pipeline.engine.check_ready()
-    return pipeline.engine.generator(name, version, request.state.request_id)
+    return pipeline.engine.generator(name, None if version is None else int(version), request.state.request_id)
 
 
 Model = Annotated[Generator, Depends(get_model)]
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A direction."}
+VERSION = NAME | {"name": "version", "description": "One that is loaded."}
+ONE = {"parameters": [NAME]}
+ONE_VERSION = {"parameters": [NAME, VERSION]}
 KEY: dict[str, Any] = {"dependencies": [Depends(check_key)], "responses": ERRORS}
-RATED: dict[str, Any] = {"dependencies": [Depends(spend)], "responses": ERRORS, "openapi_extra": BODY}
+RATED: dict[str, Any] = {"dependencies": [Depends(spend)], "responses": ERRORS}
 
 
-@router.get("/models/{name}", operation_id="model_metadata", **KEY)
-@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", **KEY)
+@router.get("/models/{name}", operation_id="model_metadata", openapi_extra=ONE, **KEY)
+@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", openapi_extra=ONE_VERSION, **KEY)
 async def metadata(model: Model, pipeline: PipelineOf) -> Response:
     """What a model takes and gives; -1 is any size."""
     tensor = {"datatype": "UINT8", "shape": [-1, -1, -1, 3]}
@@ -120,15 +127,15 @@ async def metadata(model: Model, pipeline: PipelineOf) -> Response:
     })  # fmt: skip
 
 
-@router.get("/models/{name}/ready", operation_id="model_ready", **KEY)
-@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", **KEY)
+@router.get("/models/{name}/ready", operation_id="model_ready", openapi_extra=ONE, **KEY)
+@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", openapi_extra=ONE_VERSION, **KEY)
 async def model_ready(model: Model) -> Response:
     """200 once the model is loaded and warmed up."""
     return JSONResponse({"name": model.direction, "ready": True})
 
 
-@router.post("/models/{name}/infer", operation_id="infer", **RATED)
-@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", **RATED)
+@router.post("/models/{name}/infer", operation_id="infer", openapi_extra=ONE | BODY, **RATED)
+@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", openapi_extra=ONE_VERSION | BODY, **RATED)
 async def infer(request: Request, pipeline: PipelineOf, model: Model) -> Response:
     """Translate the `pictures`, UINT8 [n, h, w, 3], to `translations` of the same shape."""
     if "content-encoding" in request.headers:

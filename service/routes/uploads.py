@@ -208,7 +208,7 @@ class _Form:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._complete = False
-        callbacks: "MultipartCallbacks" = {
+        callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
             "on_header_value": self._on_header_value,
