@@ -69,7 +69,7 @@ class Observer:
         told = {"method": method, "path": asked["path"], "status": status, "ms": round(seconds * 1000, 1), "client": client} | facts
         if seconds > self.slow_seconds:
             log.warning("slow request", **told, **{f"{stage}_ms": round(duration * 1000, 1) for stage, duration in stages.items()})
-        elif path in PROBES and status < 400:
+        elif path in PROBES and status in (200, 503):
             log.debug("request", **told)
         else:
             log.info("request", **told)

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
+from pictures.errors import PictureError
 from service.engine.catalog import Generator
 from service.errors import ServiceError, TooMuch
 from service.pipeline import Order
@@ -63,9 +64,9 @@ class ProtocolRoute(APIRoute):
         async def handle_worded(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (Problem, ServiceError, RequestValidationError) as error:
+            except (Problem, ServiceError, PictureError, RequestValidationError) as error:
                 problem = to_problem(error)
-                status = 413 if isinstance(error, TooMuch) else 400 if problem.status == 422 else problem.status
+                status = 413 if isinstance(error, TooMuch | PictureError) else 400 if problem.status == 422 else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
 
         return handle_worded

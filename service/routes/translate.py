@@ -92,10 +92,9 @@ async def translate(request: Request, job: JobOf) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
 
     async def work() -> Response:
+        begun = time.monotonic()
         answers = await job.pipeline.translate(job.uploads, job.order, job.deadline)
-        for each in answers:
-            if isinstance(each, Answer):
-                _observe(request, each, job.order.direction)
+        _observe(request, [each for each in answers if isinstance(each, Answer)], time.monotonic() - begun)
         if len(answers) > 1:
             return await _zip_response(request, job, answers)
         if isinstance(answers[0], Exception):
@@ -119,8 +118,9 @@ async def cycle(request: Request, job: JobOf) -> Response:
     back = job.pipeline.engine.generator(job.generator.bundle.manifest.inverse, None, job.order.request_id)
 
     async def work() -> Response:
+        begun = time.monotonic()
         answer = await job.pipeline.cycle(job.uploads[0], job.order, job.deadline)
-        _observe(request, answer, job.order.direction)
+        _observe(request, [answer], time.monotonic() - begun)
         response = _picture_response(answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
         response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
         return response
@@ -145,10 +145,16 @@ async def _unless_unchanged(request: Request, job: Job, models: list[str], work:
     return response
 
 
-def _observe(request: Request, answer: Answer, direction: str) -> None:
-    observe_stages(direction, answer.seconds)
-    stages = request.state.stages
-    stages |= {stage: max(seconds, stages.get(stage, 0)) for stage, seconds in answer.seconds.items()}
+def _observe(request: Request, answers: Sequence[Answer], seconds: float) -> None:
+    """What each stage took, into the metrics and, of the slowest picture, for the log. What is left of `seconds` went by until the
+    request was let in."""
+    stages, direction = request.state.stages, request.state.facts["direction"]
+    admission = max(0, seconds - max((sum(answer.seconds.values()) for answer in answers), default=seconds))
+    observe_stages(direction, {"upload": stages["upload"], "admission": admission})
+    stages["admission"] = admission
+    for answer in answers:
+        observe_stages(direction, answer.seconds)
+        stages |= {stage: max(spent, stages.get(stage, 0)) for stage, spent in answer.seconds.items()}
 
 
 def _picture_response(answer: Answer, name: str) -> Response:
