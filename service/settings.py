@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import onnxruntime
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.engine.catalog import read_traffic
+from service.engine.sessions import check_providers
 from service.keys import check_secret, read_keys
 
 PREFIX = "CYCLEGAN_"
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """What models compute in; auto: what their manifests advise for this device."""
-    devices: Annotated[tuple[int, ...], CommaSeparated] = (0,)
+    devices: Annotated[tuple[int, ...], CommaSeparated] = Field((0,), min_length=1)
     """GPUs to use, by number, comma-separated."""
     intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)
     """Threads that sessions have on the CPU, all together; by default as many as CPUs may be used."""
@@ -100,10 +101,14 @@ class Settings(BaseSettings):
     @field_validator("providers")
     @classmethod
     def _exist(cls, providers: tuple[str, ...]) -> tuple[str, ...]:
-        known = onnxruntime.get_available_providers()
-        if unknown := [provider for provider in providers if provider not in ("auto", *known)]:
-            raise ValueError(f"this ONNX Runtime has no {', '.join(unknown)}: use auto, or some of {', '.join(known)}")
+        check_providers(providers)
         return providers
+
+    @field_validator("traffic")
+    @classmethod
+    def _are_shares(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        read_traffic(entries)
+        return entries
 
     @field_validator("api_keys")
     @classmethod

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from pictures.errors import PictureError
-from service.engine.catalog import Generator
+from service.engine.generator import Generator
 from service.errors import ServiceError, TooMuch
 from service.pipeline import Order
 from service.problems import Problem, lane_died, to_problem

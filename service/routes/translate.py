@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from pictures.encode import SUFFIXES
-from service.engine.catalog import Generator
+from service.engine.generator import Generator
 from service.etags import etag, matches
 from service.pipeline import Answer, Order, Pipeline, Upload
 from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
