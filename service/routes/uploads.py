@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 IN_MEMORY = 1024 * 1024
 """Bytes of a picture from which on it goes into a file."""
 MAX_FIELDS = 1000
+MAX_PREAMBLE = 8192
+"""Bytes before a form's first boundary."""
 PLAIN = (b"binary", b"8bit", b"7bit", b"")
 """Transfer encodings that leave bytes as they are."""
 LEAST_RATE = 1000
@@ -217,12 +219,13 @@ class _Form:
             "on_part_data": self._on_part_data,
             "on_end": self._on_end,
         }
+        self._first = b"--" + boundary
         self._parser = MultipartParser(boundary, callbacks)
 
     async def read(self, body: AsyncGenerator[bytes, None]) -> list[Upload]:
         """Raises the problems 400, 413, 415 and 422."""
         try:
-            async for chunk in body:
+            async for chunk in self._from_first_boundary(body):
                 self._parser.write(chunk)
                 if self._open:
                     await self._open.spool()
@@ -234,6 +237,20 @@ class _Form:
         if not sent:
             raise problems.no_picture(self._why_none())
         return [await part.finish() for part in sent]
+
+    async def _from_first_boundary(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        """What stands before it is ignored (RFC 2046), which the parser does not know."""
+        before: bytes | None = b""
+        async for chunk in body:
+            if before is not None:
+                before += chunk
+                start = before.find(self._first)
+                if start < 0:
+                    if len(before) > MAX_PREAMBLE:
+                        break
+                    continue
+                chunk, before = before[start:], None
+            yield chunk
 
     def _why_none(self) -> str:
         if not self._texts:
