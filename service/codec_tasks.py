@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.padding import Pixels
 from pictures import finish
-from pictures.decode import Picture, decode, open_picture
+from pictures.decode import Opened, Picture, decode, open_picture
 from pictures.encode import OPTIONS, encode
 
 Image.init()
@@ -29,8 +29,8 @@ class Header:
 
 def read_header(source: bytes | Path, max_pixels: int) -> Header:
     """Raises NotAPicture and TooManyPixels."""
-    image = _open(source, max_pixels)
-    return Header("jpeg" if image.format == "MPO" else str(image.format).lower(), image.width, image.height)
+    opened = _open(source, max_pixels)
+    return Header(opened.format, opened.width, opened.height)
 
 
 def decode_upload(source: bytes | Path, max_pixels: int, size: int | None) -> Picture:
@@ -89,6 +89,6 @@ def measure() -> dict[str, tuple[int, float]]:
     return took
 
 
-def _open(source: bytes | Path, max_pixels: int) -> Image.Image:
-    content: bytes = source if isinstance(source, bytes) else source.read_bytes()
-    return open_picture(content, max_pixels)
+def _open(source: bytes | Path, max_pixels: int) -> Opened:
+    """Errors do not tell where the upload lies."""
+    return open_picture(source if isinstance(source, bytes) else source.read_bytes(), max_pixels)

@@ -36,10 +36,10 @@ class TooMuch(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """An answer with a side that its format cannot have. `limit` is the longest."""
+    """More pixels, or a longer side, than can be: `limit` says how many. The message says what to do."""
 
-    def __init__(self, file_format: str, side: int, limit: int) -> None:
-        super().__init__(f"A {file_format.upper()} has no side above {limit:,} pixels, this would have {side:,}: ask for format=png.")
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
         self.limit = limit
 
 

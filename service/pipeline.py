@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 
 from models.padding import Pixels
 from pictures.decode import fitted
-from pictures.errors import BrokenPicture, TooManyPixels
+from pictures.encode import check_size
+from pictures.errors import BrokenPicture
 from service import codec_tasks
 from service.admission import PUNCTUALITY, Admission, PixelBudget
 from service.codec_tasks import Finish, Header
@@ -22,8 +23,6 @@ from service.engine.generator import Generator
 from service.errors import DeadlinePassed, TooLarge, TooMuch
 from service.settings import Settings
 
-LONGEST_SIDE = {"jpeg": 65_535, "webp": 16_383, "avif": 65_535, "png": 2**31 - 1}
-"""In pixels, that a file of the format can have."""
 LARGE = 4096 * 4096
 """Pixels from which on no more than two pictures are in codecs at once: each takes up to 1 GB."""
 BASE_MEMORY, BYTES_A_PIXEL = 2**30, 40
@@ -137,7 +136,7 @@ class Pipeline:
 
     async def translate_pixels(self, generator: Generator, pictures: Sequence[Pixels], deadline: float) -> list[Pixels]:
         """Pictures that need no codec, (h, w, 3) each, through one of engine.generator(…)'s: all of them, or none.
-        Raises TooManyPixels and ServiceError."""
+        Raises ServiceError."""
 
         async def translate(picture: Pixels) -> Pixels:
             async with self._budget(generator, *picture.shape[:2]):
@@ -146,7 +145,7 @@ class Pipeline:
         for picture in pictures:
             self._check_size(generator, *picture.shape[:2])
         works = [Work(0, self._inference_seconds(generator, *picture.shape[:2]), 0) for picture in pictures]
-        self._check_time(works, deadline, lambda: "send fewer or smaller ones.")
+        self._check_time(works, lambda: "send fewer or smaller ones")
         async with _until(deadline):
             with self._admission.admitted(generator.direction, deadline - time.monotonic(), works):
                 try:
@@ -164,7 +163,7 @@ class Pipeline:
             checked = await asyncio.gather(*(_outcome(self._checked(upload, order, generators)) for upload in uploads))
         headers = [header for header in checked if isinstance(header, Header)]
         works = {header: self._work(header, order, generators) for header in headers}
-        self._check_time(list(works.values()), deadline, lambda: self._advice(headers, order, generators, deadline))
+        self._check_time(list(works.values()), lambda: self._advice(headers, order, generators))
 
         async def answer(upload: Upload, header: Header | Exception) -> Answer | Exception:
             if isinstance(header, Exception):
@@ -179,9 +178,7 @@ class Pipeline:
         header = await self._in_codec("header", 0, codec_tasks.read_header, upload.source, self.settings.max_pixels, first=True)
         for generator in generators:
             self._check_size(generator, *fitted(header.width, header.height, order.size))
-        file_format, sides = order.choose_format(header.format), self._output_size(header, order)
-        if max(sides) > LONGEST_SIDE[file_format]:
-            raise TooLarge(file_format, max(sides), LONGEST_SIDE[file_format])
+        check_size(*self._output_size(header, order), order.choose_format(header.format))
         return header
 
     async def _answer(
@@ -247,32 +244,33 @@ class Pipeline:
         return generator.rate.seconds(self.engine.count_pixels(generator, height, width))
 
     def _check_size(self, generator: Generator, height: int, width: int) -> None:
-        """Raises TooManyPixels: a generator pads narrow pictures, and a bundle without a graph for tiles runs them whole."""
-        height, width = generator.padded(height, width)
+        """Raises TooLarge: a generator pads narrow pictures, and a bundle without a graph for tiles runs them whole."""
+        pixels = math.prod(generator.padded(height, width))
         limit = self.settings.max_pixels if self.engine.is_large(generator, height, width) else self.settings.max_queue_pixels
-        if height * width > limit:
-            raise TooManyPixels(width, height, limit)
+        if pixels > limit:
+            told = f"At this size {generator.direction} has to take in {pixels:,} pixels, more than this server's {limit:,}"
+            raise TooLarge(f"{told}: ask for a smaller `size`, or send a smaller picture.", limit)
 
-    def _check_time(self, works: list[Work], deadline: float, advice: Callable[[], str]) -> None:
+    def _check_time(self, works: list[Work], advice: Callable[[], str]) -> None:
         """Raises TooMuch."""
-        needed, seconds = self._admission.seconds(works), deadline - time.monotonic()
+        needed, seconds = self._admission.seconds(works), self.settings.deadline_seconds
         if needed > seconds:
             what = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
-            raise TooMuch(f"{what} would take about {needed:.0f} s here, and {max(0, seconds):.0f} s are allowed: {advice()}")
+            raise TooMuch(f"{what} would take about {needed:.0f} s here, and {seconds:.0f} s are allowed: {advice()}.")
 
-    def _advice(self, headers: list[Header], order: Order, generators: list[Generator], deadline: float) -> str:
+    def _advice(self, headers: list[Header], order: Order, generators: list[Generator]) -> str:
         """How many at this size, and all at what size, could be done in time."""
-        seconds = PUNCTUALITY * (deadline - time.monotonic())
 
-        def needed(size: int | None, count: int = len(headers)) -> float:
-            return self._admission.seconds([self._work(header, replace(order, size=size), generators) for header in headers[:count]])
+        def fits(count: int, size: int | None) -> bool:
+            works = [self._work(header, replace(order, size=size), generators) for header in headers[:count]]
+            return self._admission.seconds(works) <= PUNCTUALITY * self.settings.deadline_seconds
 
         advice = []
-        if fewer := next((count for count in range(len(headers) - 1, 0, -1) if needed(order.size, count) <= seconds), 0):
+        if fewer := next((count for count in range(len(headers) - 1, 0, -1) if fits(count, order.size)), 0):
             advice.append(f"send {fewer} at a time")
-        if smaller := next((size for size in SMALLER_SIZES if size < (order.size or math.inf) and needed(size) <= seconds), 0):
+        if smaller := next((size for size in SMALLER_SIZES if size < (order.size or math.inf) and fits(len(headers), size)), 0):
             advice.append(f"ask for size={smaller}")
-        return f"{' or '.join(advice) or 'send smaller pictures'}."
+        return " or ".join(advice) or "send smaller pictures"
 
     def _budget(self, generator: Generator, height: int, width: int) -> AbstractAsyncContextManager[None]:
         """Small pictures do not wait for large ones."""

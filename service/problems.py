@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from pictures.errors import NotAPicture, PictureError, TooManyPixels
+from pictures.errors import NotAPicture, PictureError, TooLongForFormat, TooManyPixels
 from service.errors import (
     Busy,
     DeadlinePassed,
@@ -167,6 +167,8 @@ def to_problem(error: Exception) -> Problem:
             return Problem(415, "Not a picture", str(error))
         case TooManyPixels():
             return Problem(422, "Too many pixels", str(error), limit=error.limit)
+        case TooLongForFormat():
+            return Problem(422, "Too long for its format", str(error))
         case PictureError():
             return Problem(422, "Broken picture", str(error))
         case TooMuch():

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on."""
     root_path: str = Field("", pattern=r"^(/[^/?#\s]+)*$")
-    """Path below which a proxy publishes the service, like `/paint`; a proxy's X-Forwarded-Prefix comes before it."""
+    """Path below which a proxy publishes the service, like `/paint`; where a proxy sends X-Forwarded-Prefix, that counts."""
     cors_origins: Annotated[tuple[str, ...], CommaSeparated] = ()
     """Origins whose web pages may use the service, comma-separated; `*`: all; empty: none but its own."""
     keep_alive_seconds: int = Field(75, ge=1)
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     models: Path = Path("models")
     """Folder of bundles, a folder a direction."""
     traffic: Annotated[tuple[str, ...], CommaSeparated] = ()
-    """Shares of requests for versions that are not the newest, like `photo2monet:3=0.1`, comma-separated."""
+    """Shares of requests for versions, comma-separated: `photo2monet:3=0.1` gives a tenth to version 3 of photo2monet."""
     on_device: bool = True
     """Whether the bundles' files are served, for pages that translate on the user's own device; off: weights are kept here."""
     repository_key: SecretStr | None = None
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
-    """What models compute in; auto: what their manifests advise for this device."""
+    """What generators compute in; auto: fp16 on a GPU, INT8 on a CPU with VNNI where export found it faster, else fp32."""
     devices: Annotated[tuple[int, ...], CommaSeparated] = Field((0,), min_length=1)
     """GPUs to use, by number, comma-separated."""
     intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)

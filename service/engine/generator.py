@@ -88,18 +88,14 @@ class Generator:
         return np.full(self._tiling[0].get_inputs()[1].shape[1], np.nan, np.float32)
 
     def warm_up(self, largest: int, at_once: int) -> None:
-        """Run on an empty picture of the trained size, and measure the rate.
-
-        Pictures of `largest` pixels, as many `at_once`, come first, lest the arena grow again while it serves.
-        """
-        side = math.isqrt(largest)
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(self.run, [[np.zeros((*self.padded(side, side), 3), np.uint8)]] * at_once))
-        size = self.bundle.version.trained_size
-        picture = [np.zeros((*self.padded(size, size), 3), np.uint8)]
+        """Run once on an empty picture of the trained size on each device, and then on some of `largest` pixels, as many `at_once`:
+        they measure the rate, and the arena need not grow again while it serves."""
+        small, large = self.bundle.version.trained_size, math.isqrt(largest)
+        picture, larger = ([np.zeros((*self.padded(side, side), 3), np.uint8)] for side in (small, large))
         for device in range(len(self._sessions)):
             self.run(picture, device=device)
         self.run(picture, alone=True)
         begun = time.monotonic()
-        self.run(picture)
-        self.rate = Rate(size * size, time.monotonic() - begun)
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(self.run, [larger] * at_once))
+        self.rate = Rate(math.prod(self.padded(large, large)), time.monotonic() - begun)

@@ -15,9 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from pictures.errors import PictureError
 from service.engine.generator import Generator
-from service.errors import ServiceError, TooMuch
+from service.errors import ServiceError, TooLarge, TooMuch
 from service.pipeline import Order
 from service.problems import Problem, lane_died, to_problem
 from service.routes.dependencies import PipelineOf, check_key, check_ready, spend
@@ -64,9 +63,9 @@ class ProtocolRoute(APIRoute):
         async def handle_worded(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (Problem, ServiceError, PictureError, RequestValidationError) as error:
+            except (Problem, ServiceError, RequestValidationError) as error:
                 problem = to_problem(error)
-                status = 413 if isinstance(error, TooMuch | PictureError) else 400 if problem.status == 422 else problem.status
+                status = 413 if isinstance(error, TooLarge | TooMuch) else 400 if problem.status == 422 else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
 
         return handle_worded
