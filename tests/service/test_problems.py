@@ -60,7 +60,7 @@ def test_unknown_path_and_wrong_method_are_problems_too(service: Service) -> Non
     ("content", "content_type"),
     [
         (b"", "image/jpeg"),
-        (b"--b\r\nContent-Disposition: form-data; name=direction\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"),
+        (b"--b\r\nContent-Disposition: form-data; name=note\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"),
         (b"whatever", "multipart/form-data"),
         (b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--b--\r\n', "multipart/form-data; boundary=b"),
         (b"no boundary in here", "multipart/form-data; boundary=b"),
@@ -230,7 +230,7 @@ def test_before_the_models_are_loaded_it_is_not_ready_but_alive(photo: bytes) ->
 def test_sigterm_fails_readiness_first_answers_all_that_comes_and_ends(photo: bytes) -> None:
     with running_service(drain_seconds=3) as running, ThreadPoolExecutor(1) as other:
         url = f"{running.url}/translate?direction=photo2monet&size=original"
-        large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
+        large = encoded(Image.open(PHOTO).resize((1200, 801)), "JPEG")
         pending = other.submit(httpx.post, url, files={"image": large}, timeout=60)
         time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
