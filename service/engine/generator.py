@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.padding import Pixels, padded_side
+from models.processor import has_vnni
 from service.costs import Rate
-from service.engine.sessions import CPU, choose_precision, has_vnni, on_gpu, open_session
+from service.engine.sessions import CPU, choose_precision, on_gpu, open_session
 
 
 class Generator:

@@ -59,14 +59,6 @@ def on_gpu(providers: list[str]) -> bool:
     return any(provider in GPUS for provider in providers)
 
 
-def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU multiplies bytes four at a time; False where no such file tells."""
-    try:
-        return any(line.startswith("flags") and {"avx512_vnni", "avx_vnni"} & {*line.split()} for line in cpuinfo.open())
-    except OSError:
-        return False
-
-
 def choose_precision(version: Version, wanted: Precision | str, gpu: bool, vnni: bool) -> tuple[Precision, str]:
     """What a version runs in, and why. `wanted` may be auto; fp32 is there always."""
     if wanted != "auto":

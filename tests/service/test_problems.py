@@ -9,12 +9,10 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -163,47 +161,6 @@ def test_request_without_a_key_that_fits_is_401(strict: Service, photo: bytes, h
 def test_each_key_fits_and_health_is_open(strict: Service, headers: dict) -> None:
     assert httpx.get(f"{strict.url}/directions", headers=headers).status_code == 200
     assert httpx.get(f"{strict.url}/health/ready").status_code == 200
-
-
-def test_full_queue_is_503_with_retry_after_and_the_rest_is_answered(photo: bytes) -> None:
-    with running_service(max_queue_pixels=512 * 344 * 2) as running, ThreadPoolExecutor(12) as clients:
-        responses = list(clients.map(lambda _: running.translate(photo), range(12)))
-        refused = [response for response in responses if response.status_code != 200]
-        assert 0 < len(refused) < 12
-        for response in refused:
-            problem = assert_problem(response, 503)
-            assert int(response.headers["retry-after"]) == problem["retry_after"] >= 1
-        assert running.translate(photo).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/translate?direction=photo2monet", "/v2/models/photo2monet/infer"])
-def test_full_queue_is_told_before_the_body_is_read(photo: bytes, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n".encode()
-    told = threading.Event()
-
-    def fill(running: Service) -> None:
-        while not told.is_set():
-            running.translate(photo)
-
-    def refused(running: Service) -> bool:
-        with socket.create_connection(tuple(running.address.split(":")), timeout=0.2) as connection, suppress(TimeoutError):
-            connection.sendall(head)
-            return b" 503 " in connection.recv(1000)
-        return False
-
-    with running_service(max_queue_pixels=512 * 344 * 2) as running, ThreadPoolExecutor(6) as clients:
-        filling = [clients.submit(fill, running) for _ in range(6)]
-        try:
-            wait_until(lambda: refused(running))
-        finally:
-            told.set()
-        assert not any(client.exception() for client in filling)
-
-
-def test_picture_larger_than_the_whole_queue_is_told_to_be_smaller(photo: bytes) -> None:
-    with running_service(max_queue_pixels=256 * 256) as running:
-        assert "size" in assert_problem(running.translate(photo), 422)["detail"]
-        assert running.translate(photo, size=256).status_code == 200
 
 
 def test_deadline_that_passes_is_504(photo: bytes) -> None:

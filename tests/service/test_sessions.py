@@ -9,9 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.bundle import Bundle, Device, Manifest, ModelFile, Precision, Version, sha256_of, write_version
+from models.processor import has_vnni
 from service.engine import generator, sessions
 from service.engine.generator import Generator
-from service.engine.sessions import CPU, CUDA, TENSORRT, check_providers, choose_precision, choose_providers, count_lanes, has_vnni
+from service.engine.sessions import CPU, CUDA, TENSORRT, check_providers, choose_precision, choose_providers, count_lanes
 from tests.conftest import ROOT
 
 
