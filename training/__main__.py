@@ -38,7 +38,9 @@ def train(
     data: Annotated[Path | None, typer.Option(help="In place of both: a folder with trainA/ and trainB/, like horse2zebra.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="lite, standard, or a YAML file, like another run's config.yaml. Of a run that exists its own, else standard."),
+        typer.Option(
+            help="lite, medium, standard, paper, or a YAML file, like a run's config.yaml. Of a run that exists its own, else standard."
+        ),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="A bundle or a run of the same direction to learn from.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="Any field, like --set steps=20000.")] = [],  # noqa: B006

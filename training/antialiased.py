@@ -64,5 +64,5 @@ class AntialiasedGenerator(ResnetGenerator):
         layers += [nn.ReflectionPad2d(3), PixelConv2d(widths.up[1], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         self.skip = 0.0
-        channels = "-".join(map(str, (*widths.down, *widths.up)))
-        self.architecture = f"resnet_{len(widths.blocks)}blocks, channels {channels}, antialiased as CUT's"
+        across = "-".join(map(str, (*widths.down, *widths.up)))
+        self.architecture = f"resnet_{len(widths.blocks)}blocks, channels {across}, antialiased as CUT's"

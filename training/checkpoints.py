@@ -15,12 +15,13 @@ CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 """The averaged generators that were judged best (see `evaluate_every`), without what only training needs."""
 
-GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "trunk", "upsampling")
-CRITIC_FIELDS = ("discriminator", "ndf", "n_layers", "n_scales", "critic_norm", "spectral_norm")
+GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "trunk", "downsampling", "upsampling")
+CRITIC_FIELDS = ("discriminator", "has_features", "ndf", "n_layers", "n_scales", "critic_norm", "spectral_norm")
 """What the networks' weights must fit."""
 FIXED = (*GENERATOR_FIELDS, "skip", *CRITIC_FIELDS)
 """What a run never changes."""
 FREE = (
+    *("features", "critic_noise", "lambda_adversarial", "lambda_content", "lambda_color", "lambda_shift", "lambda_lattice"),
     *("steps", "decay_steps", "lr", "critic_lr", "beta1", "ema", "n_critic", "critic_warmup"),
     *("load_size", "crop_size", "flip", "augment", "pool_size", "r1_gamma", "r1_every"),
     *("lambda_cycle", "lambda_identity", "teacher", "lambda_teacher"),
@@ -55,7 +56,8 @@ def not_written(run: Path, error: Exception) -> ConfigError:
 
 
 def load_checkpoint(run: Path, name: str = CHECKPOINT) -> dict[str, Any] | None:
-    """The run's last checkpoint, or None where it has none yet. Raises ConfigError for a file that cannot be read, or is another program's."""
+    """The run's last checkpoint, or None where it has none yet. Raises ConfigError for a file that cannot be read, or is of another
+    program."""
     path = run / name
     if not path.exists():
         return None
@@ -100,7 +102,8 @@ def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: i
 
 
 def check_pictures(known: dict[str, dict[str, Any]], pictures: dict[str, dict[str, Any]], force: bool) -> None:
-    """How many training pictures each domain has, and their hash: as a checkpoint has it, and as it is. Raises ConfigError where they differ."""
+    """How many training pictures each domain has, and their hash: as a checkpoint has it, and as it is. Raises ConfigError where
+    they differ."""
     changed = [
         f"the {before['pictures']} pictures of {name} → {pictures[name]['pictures']} others"
         for name, before in known.items()

@@ -29,6 +29,7 @@ SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if 
 """What Pillow opens by itself; PostScript would need a program of its own."""
 
 
+CPU = torch.device("cpu")
 TRAIN = ("train", "training")
 TEST = ("test", "tests", "testing", "val", "valid", "validation")
 """Names of folders, in small letters, by what is preferred."""
@@ -259,9 +260,7 @@ def _random_crop_on_device(picture: Tensor, config: TrainingConfig, random: np.r
     return (crop.flip(2) if flipped else crop).permute(1, 2, 0)
 
 
-def load_domains(
-    config: TrainingConfig, rank: int = 0, ranks: int = 1, device: torch.device = torch.device("cpu")
-) -> tuple[Domain, Domain]:
+def load_domains(config: TrainingConfig, rank: int = 0, ranks: int = 1, device: torch.device = CPU) -> tuple[Domain, Domain]:
     """Source and target training pictures, kept as the configuration says or as memory allows: of several processes each has its
     share. Raises ConfigError."""
     listed = [train_pictures(domain) for domain in (config.source, config.target)]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,10 +25,8 @@ def available_memory() -> int:
     """Bytes that this process can still take: of the machine's, its control group's and its own limit the least."""
     free = [psutil.virtual_memory().available]
     group = Path("/sys/fs/cgroup")
-    try:
+    with suppress(OSError, ValueError):  # where there is no control group, or one without a limit
         free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no control group, or one without a limit
-        pass
     if hasattr(psutil, "RLIMIT_AS"):  # on Linux
         process = psutil.Process()
         limit, _ = process.rlimit(psutil.RLIMIT_AS)

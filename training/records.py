@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ PROJECT = "cyclegan-service"
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
+@cache
 def records() -> dict[str, Any]:
     """Of this process. Folders of the command are named, but not where on the machine they are."""
     return {
@@ -40,10 +42,10 @@ def _version(name: str) -> str | None:
 def _commit() -> str | None:
     """Of the checkout that this is run from, with `+` where files were changed since; None outside of one."""
     root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:
-        git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-        return (
-            subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip() if (root / ".git").exists() else None
-        )
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -11,12 +11,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from training import distributed
 from training.checkpoints import CHECKPOINT, check_pictures, check_resumable, load_checkpoint, not_written, save_checkpoint
 from training.config import CONFIG, ConfigError, TrainingConfig
-from training.cyclegan import CycleGAN
+from training.cyclegan import CycleGAN, View
 from training.data import Domain, batches, load_domains
 from training.files import whole
 from training.logs import RunLog
@@ -26,8 +26,8 @@ from training.sheets import read_samples, run_sheet
 from training.starting import starting_weights
 from training.teachers import Teacher
 
-Pair = tuple[Tensor, Tensor]
-"""Of pictures of both domains, (n, 3, h, w) floats in [-1, 1]."""
+Pair = tuple[View, View]
+"""Of pictures of both domains, or of translations to both."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -82,7 +82,7 @@ class Trainer:
         self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         self.generators = nn.ModuleDict({"G": self.model.G, "F": self.model.F})
         self.critics = nn.ModuleDict({"D_X": self.model.D_X, "D_Y": self.model.D_Y})
-        self.ema = AveragedModel(self.generators, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.ema = AveragedModel(self.generators, multi_avg_fn=self._average)
         self.generator_optimizer = self._optimizer(self.generators)
         self.critic_optimizer = self._optimizer(self.critics)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -213,7 +213,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr_at(self.step, lr)
 
-        pairs = list(zip(x.split(config.batch_size), y.split(config.batch_size), strict=True))
+        pairs = [self._views(*pair) for pair in zip(x.split(config.batch_size), y.split(config.batch_size), strict=True)]
         parts, fakes = self._train_generators(pairs) if self.step % config.n_critic == 0 else ([], self._translated(pairs))
         self.ema.update_parameters(self.generators)
         parts += self._train_critics(pairs, fakes)
@@ -221,43 +221,56 @@ class Trainer:
         names = dict.fromkeys(name for each in parts for name in each)
         return {name: torch.stack([each[name].detach() for each in parts if name in each]).mean() for name in names}
 
+    def _views(self, x: Tensor, y: Tensor) -> Pair:
+        with self._autocast(), torch.no_grad():
+            return self.model.view(x), self.model.view(y)
+
     def _train_generators(self, pairs: list[Pair]) -> tuple[list[dict[str, Tensor]], list[Pair]]:
         """A step on pairs of x and y. Returns the parts of the losses, and F(y) and G(x), a pair each."""
         self.critics.requires_grad_(False)
         learns = self.step >= self.config.critic_warmup
-        all_parts, fakes = [], []
-        for number, (x, y) in enumerate(pairs, 1):
-            with distributed.accumulating(self._generator_losses, is_last=number == len(pairs)):
+        parts, fakes = [], []
+        for number, (x, y) in enumerate(pairs):
+            with distributed.accumulating(self._generator_losses, is_last=number == len(pairs) - 1):
                 with self._autocast():
-                    loss, parts, fake_y, fake_x = self._generator_losses(x, y, self.teacher.lesson(x, y))
+                    lesson, measure = self.teacher.lesson(x.pixels, y.pixels), number == 0 and not self._losses
+                    losses, fake_x, fake_y = self._generator_losses(x, y, lesson, measure)
                 if learns:
-                    self.scaler.scale(loss / len(pairs)).backward()
-            all_parts.append(parts)
+                    self.scaler.scale(losses.total / len(pairs)).backward()
+            parts.append(losses.parts)
             fakes.append((fake_x, fake_y))
         if learns:
             self._update(self.generator_optimizer)
         self.critics.requires_grad_(True)
-        return all_parts, fakes
+        return parts, fakes
 
     def _translated(self, pairs: list[Pair]) -> list[Pair]:
         """F(y) and G(x) of pairs of x and y, with no gradient."""
         with self._autocast(), torch.no_grad():
-            return [(self.model.F(y), self.model.G(x)) for x, y in pairs]
+            return [(self.model.view(self.model.F(y.pixels)), self.model.view(self.model.G(x.pixels))) for x, y in pairs]
 
     def _train_critics(self, pairs: list[Pair], fakes: list[Pair]) -> list[dict[str, Tensor]]:
-        """A step on pairs of x and y and of their translations, or of earlier ones in their place. Returns the parts of the losses."""
+        """A step on pairs of x and y, and of their translations or earlier ones in their place. Returns the parts of the losses."""
         config = self.config
         r1_weight = config.r1_gamma * config.r1_every if self.step % config.r1_every == 0 else 0.0
-        all_parts = []
-        for number, ((x, y), (fake_x, fake_y)) in enumerate(zip(pairs, fakes, strict=True), 1):
-            fake_x, fake_y = self.pool_x.exchange(fake_x), self.pool_y.exchange(fake_y)
-            with distributed.accumulating(self._critic_losses, is_last=number == len(pairs)):
+        parts = []
+        for number, ((x, y), (fake_x, fake_y)) in enumerate(zip(pairs, fakes, strict=True)):
+            with distributed.accumulating(self._critic_losses, is_last=number == len(pairs) - 1):
                 with self._autocast():
-                    loss, parts = self._critic_losses(x, y, fake_x, fake_y, r1_weight)
-                self.scaler.scale(loss / len(pairs)).backward()
-            all_parts.append(parts)
+                    pooled = self._from_pool(self.pool_x, fake_x), self._from_pool(self.pool_y, fake_y)
+                    losses = self._critic_losses(x, y, *pooled, r1_weight)
+                self.scaler.scale(losses.total / len(pairs)).backward()
+            parts.append(losses.parts)
         self._update(self.critic_optimizer)
-        return all_parts
+        return parts
+
+    def _from_pool(self, pool: HistoryPool, fake: View) -> View:
+        """Of translations, or of earlier ones in their place."""
+        pixels = pool.exchange(fake.pixels)
+        if pixels is fake.pixels:
+            return fake
+        with torch.no_grad():
+            return self.model.view(pixels)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -265,6 +278,11 @@ class Trainer:
     def _update(self, optimizer: torch.optim.Optimizer) -> None:
         self.scaler.step(optimizer)
         optimizer.zero_grad()
+
+    def _average(self, averages: Any, currents: Any, count: Tensor | int) -> None:
+        """The moving average takes in a step's weights; of the first steps more of each, so that it does not lag behind."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(averages, currents, 1 - decay)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
