@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, BundleError
+from models.remote import pull, push
 from training.checkpoints import own_preset
 from training.config import ConfigError, load_config, parse_settings
 from training.data import paired_folders
@@ -18,6 +19,7 @@ from training.export import NO_LICENCE, ExportError, export_run
 from training.files import check_writable, locked
 from training.importing import import_generator
 from training.metrics import DISTANCES, closed
+from training.preparing import prepare
 from training.sampling import sample_folder
 from training.trainer import NonFiniteLoss, Trainer
 from training.weights import write_weights
@@ -136,6 +138,45 @@ def sample(
     """Translate a folder of pictures with a bundle."""
     for path in sample_folder(model, input, output, size):
         typer.echo(path)
+
+
+@app.command("prepare")
+def prepare_(
+    input: Annotated[Path, typer.Option(help="Folder of pictures as they were gathered; folders in it are searched too.")],
+    output: Annotated[Path, typer.Option(help="The domain's folder, named by what it shows, like data/photo.")],
+    min_side: Annotated[int, typer.Option(min=8, help="Pictures whose shorter side is less are left out.")] = 256,
+    test: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures to judge by, which training never sees.")] = 0.1,
+    distance: Annotated[int, typer.Option(min=0, max=32, help="Bits of 64 in which the hashes of pictures that are alike may differ.")] = 4,
+    keep_borders: Annotated[bool, typer.Option(help="Leave scans' white borders on.")] = False,
+) -> None:
+    """Make a domain of a folder: without duplicates, white borders and small pictures, split into train/ and test/."""
+    made = prepare(input, output, min_side, test, distance, keep_borders)
+    for count, what in ((made.kept.get("train", 0), "to train on"), (made.kept.get("test", 0), "to judge by"), (made.bordered, "cut")):
+        typer.echo(f"{count:6,} {what}")
+    for reason, count in made.left_out.items():
+        typer.echo(f"{count:6,} left out: {reason}")
+    typer.echo(f"Each file's fate is in {made.report}; look through {made.contact_sheet}.")
+
+
+@app.command("push")
+def push_(
+    model: Annotated[Path, typer.Option(help="A bundle's folder, like models/photo2monet.")],
+    to: Annotated[str, typer.Option(help="hf://you/paintings, s3://bucket/models, or another address that fsspec can write to.")],
+) -> None:
+    """Share a bundle: on the Hugging Face hub (after `hf auth login`), or on other storage."""
+    push(model, to)
+    typer.echo(f"{model.resolve().name} is at {to}")
+
+
+@app.command("pull")
+def pull_(
+    source: Annotated[str, typer.Option("--from", help="hf://you/paintings, https://… or s3://…: a bundle, or a folder of bundles.")],
+    models: Annotated[Path, typer.Option(help="Where the bundles go: a folder a direction.")] = Path("models"),
+) -> None:
+    """Fetch bundles that others shared, checked against their checksums."""
+    check_writable(models)
+    for bundle in pull(source, models):
+        typer.echo(f"{bundle.folder}: {bundle.version.architecture}")
 
 
 def main() -> None:

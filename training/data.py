@@ -219,16 +219,15 @@ class Domain:
     def batch(self, step: int) -> Tensor:
         """Step `step`'s (step_size, 3, crop_size, crop_size) floats in [-1, 1]."""
         size = self.config.step_size
-        crops = [self._sample(step * size + i) for i in range(size)]
-        return from_bytes(torch.stack([torch.as_tensor(crop) for crop in crops]))
-
-    def _sample(self, position: int) -> Pixels | Tensor:
-        epoch, index = divmod(position, len(self.pictures))
-        picture = int(self._order(epoch)[index])
-        random = np.random.default_rng((*self._seed, epoch, index))
+        drawn = [self._draw(step * size + i) for i in range(size)]
         if self._on_device is not None:
-            return _random_crop_on_device(self._on_device[picture], self.config, random)
-        return _random_crop(self.pictures[picture], self.config, random)
+            return from_bytes(torch.stack([_random_crop_on_device(self._on_device[i], self.config, random) for i, random in drawn]))
+        return to_tensor(np.stack([_random_crop(self.pictures[i], self.config, random) for i, random in drawn]))
+
+    def _draw(self, position: int) -> tuple[int, np.random.Generator]:
+        """Which picture it is, and the random numbers that cut it."""
+        epoch, index = divmod(position, len(self.pictures))
+        return int(self._order(epoch)[index]), np.random.default_rng((*self._seed, epoch, index))
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng((*self._seed, epoch)).permutation(len(self.pictures))
