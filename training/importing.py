@@ -57,7 +57,7 @@ def import_generator(
     check_bundles(models, direction)
     try:
         content = file.read_bytes()
-        generator = _generator(_state(_load(content)))
+        generator = read_generator(content)
     except OSError as error:
         raise ImportRefused(f"{file} cannot be read: {error.strerror}") from error
     except ImportRefused as refused:
@@ -67,6 +67,11 @@ def import_generator(
     imported = {"file": file.name, "sha256": sha256_of(content)}
     training = {"imported": imported, "about": about, "records": {"import": records()}}
     return write_bundle(models, source, target, exported, licence=licence, trained_size=size, training=training, evaluation={})
+
+
+def read_generator(content: bytes) -> Generator:
+    """The generator of a file's weights, in eval mode. Raises ImportRefused."""
+    return _generator(_state(_load(content)))
 
 
 def _domains(direction: str) -> tuple[str, str]:
