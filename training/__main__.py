@@ -187,8 +187,10 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
         raise SystemExit(f"error: {error.filename or 'a file'}: {error.strerror or error}") from None
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise SystemExit(f"error: {OUT_OF_MEMORY} ({str(error).splitlines()[0] if str(error) else 'no more is given'})") from None
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise SystemExit(f"error: {OUT_OF_MEMORY}") from None
 
 
 OUT_OF_MEMORY = (

@@ -196,6 +196,8 @@ class TrainingConfig(BaseModel):
     """Steps between checkpoints."""
     sample_every: int = Field(1000, ge=1)
     """Steps between sample sheets."""
+    sample_size: int | None = Field(None, ge=32)
+    """Side in pixels of the pictures on sample sheets; empty: the upper end of load_size, 512 at most."""
     log_every: int = Field(50, ge=1)
     """Steps that a line of losses.csv averages over."""
 
