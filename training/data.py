@@ -40,7 +40,8 @@ def list_pictures(folder: Path, without: Path | None = None) -> list[Path]:
     `without`. Raises ConfigError where there are none."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} is {'no folder' if folder.exists() else 'not there'}: name the folder that the pictures are in")
-    paths = sorted(path for path in _walk(folder, set()) if without is None or without not in path.parents)
+    excluded = without and without.resolve()
+    paths = sorted(path for path in _walk(folder, set()) if not excluded or excluded not in path.resolve().parents)
     if not paths:
         raise ConfigError(f"{folder} holds no pictures")
     return paths

@@ -225,7 +225,7 @@ def export_run(
     `about` the training pictures and the weights' `licence`. Raises ExportError, ConfigError, BundleError.
     """
     checkpoint = existing_checkpoint(run, BEST if best else CHECKPOINT)
-    trained, generators, step = generators_of(checkpoint)
+    trained, generators, _ = generators_of(checkpoint)
     config = with_folders(trained, source, target)
     check_bundles(models, config.direction, config.inverse)
     shown = read_pictures(list_pictures(pictures)) if pictures else []
@@ -240,7 +240,7 @@ def export_run(
     return [
         write_bundle(
             models, source_domain, target_domain, generator, licence=licence, trained_size=config.crop_size, training=told,
-            evaluation=_evaluation(run, f"{source_domain}2{target_domain}", step), sheet=sheet, shown=shown,
+            evaluation=_evaluation(run, checkpoint, f"{source_domain}2{target_domain}"), sheet=sheet, shown=shown,
         )
         for (source_domain, target_domain), generator in zip(((x, y), (y, x)), exported, strict=True)
     ]  # fmt: skip
@@ -320,10 +320,9 @@ def _training(config: TrainingConfig, checkpoint: dict[str, Any], run: Path, abo
     }
 
 
-def _evaluation(run: Path, direction: str, step: int) -> dict:
-    """The figures that `evaluate` left in the run, where they are of this very checkpoint."""
-    path = run / EVALUATION
-    if not path.exists():
-        return {}
-    evaluation = json.loads(path.read_text())
-    return evaluation["directions"][direction] if evaluation["steps"] == step else {}
+def _evaluation(run: Path, checkpoint: dict[str, Any], direction: str) -> dict:
+    """The figures that `evaluate` left in the run, or training with the best weights, where they are of this very checkpoint."""
+    evaluation = checkpoint.get("evaluation")
+    if evaluation is None and (run / EVALUATION).exists():
+        evaluation = json.loads((run / EVALUATION).read_text())
+    return evaluation["directions"].get(direction, {}) if evaluation and evaluation["steps"] == checkpoint["step"] else {}

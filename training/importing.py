@@ -18,11 +18,12 @@ from torch import Tensor
 
 from models.bundle import Bundle, sha256_of
 from training.antialiased import AntialiasedGenerator
-from training.config import ConfigError
+from training.config import ConfigError, make_config
 from training.data import list_pictures, read_pictures
 from training.export import NO_LICENCE, PARITY_PICTURES, check_bundles, export_checked, write_bundle
-from training.generators import Generator, ResnetGenerator, UnetGenerator, Widths
+from training.generators import Generator, ResnetGenerator, UnetGenerator, Widths, make_generator
 from training.records import records
+from training.weights import read_fields
 
 TAKEN = (
     "import takes the weights of ResNets and UNets, RGB to RGB and with instance norms without weights of their own, "
@@ -71,7 +72,13 @@ def import_generator(
 
 def read_generator(content: bytes) -> Generator:
     """The generator of a file's weights, in eval mode. Raises ImportRefused."""
-    return _generator(_state(_load(content)))
+    state = _state(_load(content))
+    if _is_safetensors(content) and (fields := read_fields(content)):  # which this project wrote
+        generator = make_generator(make_config(fields | {"source": "source", "target": "target"}))
+        _check_fit(state, generator.state_dict())
+        generator.load_state_dict(state)
+        return generator.eval()
+    return _generator(state)
 
 
 def _domains(direction: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import csv
 import io
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,6 +44,13 @@ class RunLog:
         with whole(path) as file:
             file.write(jpeg)
         self._tensorboard.add_image("samples", np.asarray(Image.open(path)), step, dataformats="HWC")
+
+    def evaluation(self, step: int, directions: dict[str, dict[str, Any]]) -> None:
+        """The figures of each direction, for TensorBoard."""
+        for direction, figures in directions.items():
+            for name, value in figures.items():
+                if isinstance(value, int | float):
+                    self._tensorboard.add_scalar(f"{direction}/{name}", value, step)
 
     def close(self) -> None:
         """Write what is still buffered, and the loss curves."""

@@ -66,9 +66,9 @@ def prepare(folder: Path, output: Path, min_side: int = 256, test: float = 0.1, 
     Of pictures whose hashes differ in at most `distance` of 64 bits, the largest is kept. A share of `test` is for testing, chosen by
     the files' content, so that a picture stays on its side when others are added. Raises ConfigError.
     """
-    if any((output / part).exists() for part in ("train", "test")):
+    if output.resolve() == folder.resolve() or any((output / part).exists() for part in ("train", "test")):
         raise ConfigError(f"{output} has pictures already: name another --output, or delete it")
-    paths = list_pictures(folder, without=output)
+    paths = list_pictures(folder)
     check_writable(output)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda path: _look(path, keep_borders), paths))

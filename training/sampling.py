@@ -22,7 +22,8 @@ def sample_folder(model: Path, input: Path, output_folder: Path, size: int) -> I
     Raises ConfigError, before anything is written, where an input would be written over, or nothing can be."""
     bundle = load_bundle(model)
     folder = input.parent if input.is_file() else input
-    paths = [input] if input.is_file() else list_pictures(input, without=output_folder)
+    inside = input.resolve() in output_folder.resolve().parents
+    paths = [input] if input.is_file() else list_pictures(input, without=output_folder if inside else None)
     outputs = _outputs(paths, folder, output_folder)
     over = next((path for path in paths if path.resolve() in {output.resolve() for output in outputs}), None)
     if over:

@@ -14,10 +14,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from training import distributed
-from training.checkpoints import CHECKPOINT, check_pictures, check_resumable, load_checkpoint, not_written, save_checkpoint
+from training.checkpoints import (
+    BEST,
+    CHECKPOINT,
+    check_pictures,
+    check_resumable,
+    existing_checkpoint,
+    load_checkpoint,
+    not_written,
+    save_checkpoint,
+)
 from training.config import CONFIG, ConfigError, TrainingConfig
 from training.cyclegan import CycleGAN, View
 from training.data import Domain, batches, load_domains
+from training.evaluation import evaluate_run
 from training.files import whole
 from training.logs import RunLog
 from training.objectives import HistoryPool
@@ -189,8 +199,11 @@ class Trainer:
                             log.losses(self.step, config.lr_at(self.step - 1), means)
                     if log and self._due(config.sample_every):
                         log.sheet(self.step, run_sheet(dict(self.averaged.items()), samples))
-                    if self.step % config.checkpoint_every == 0:
+                    judged = config.evaluate_every and self._due(config.evaluate_every)
+                    if self.step % config.checkpoint_every == 0 or judged:
                         self.save()
+                    if log and judged:
+                        log.evaluation(self.step, self._evaluate())
             self.save()
         except OSError as error:
             raise not_written(self.run, error) from None
@@ -203,6 +216,20 @@ class Trainer:
         distributed.leave()
         ended = "done" if self.step >= config.steps else "stopped; the same command resumes"
         console.print(f"step {self.step} of {config.steps}: {ended} ({self.run / CHECKPOINT})")
+
+    def _evaluate(self) -> dict[str, dict[str, Any]]:
+        """The figures of the checkpoint that was just saved, by direction; it is kept as the best where none before was better."""
+        evaluation = evaluate_run(self.run, self.config.evaluate_count)
+        figures = [each.get(self.config.keep_best) for each in evaluation["directions"].values()]
+        if None in figures:
+            known = ", ".join(name for name, value in next(iter(evaluation["directions"].values())).items() if isinstance(value, float))
+            raise ConfigError(f"keep_best: {self.config.keep_best} is not among the figures: {known}")
+        value, best = sum(figures) / len(figures), load_checkpoint(self.run, BEST)
+        if not best or best["figure"] != self.config.keep_best or value < best["value"]:
+            saved = existing_checkpoint(self.run)
+            kept = {name: saved[name] for name in ("config", "step", "ema", "data", "records")}
+            save_checkpoint(self.run, kept | {"evaluation": evaluation, "figure": self.config.keep_best, "value": value}, BEST)
+        return evaluation["directions"]
 
     def train_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Both generators, then both critics; returns the parts of the losses, detached, still on the device."""
