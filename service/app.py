@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
-from service import openapi, problems, tracing
+from service import __version__, openapi, problems, tracing
 from service.engine.engine import Engine
 from service.pipeline import Pipeline
 from service.routes import directions, health, inference, translate
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             LINES.write_out()  # here, since SIGTERM ends the process before uvicorn returns
 
     app = FastAPIOffline(  # FastAPI whose /docs asks nothing of anyone else
-        title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",
+        title="CycleGAN service", description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None, static_url="/web/docs",
         telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py does, and it costs nothing where nobody asks for it
     )  # fmt: skip
     app.state.pipeline = Pipeline(settings, engine)

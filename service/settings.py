@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import models
+from models.bundle import list_bundles
+
 CommaSeparated = NoDecode
 """Marks a list that is written `a,b,c` in the environment."""
 
@@ -21,6 +24,11 @@ def usable_cpus() -> int:
         return cpus
 
 
+def default_models() -> Path:
+    here = Path("models")
+    return here if list_bundles(here) else Path(models.__file__).parent
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="CYCLEGAN_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, validate_default=True
@@ -32,8 +40,8 @@ class Settings(BaseSettings):
     """Port to listen on."""
     workers: int = Field(1, ge=1)
     """Processes on the port, each with its own sessions and queue: more than one where one cannot feed the device."""
-    models: Path = Path("models")
-    """Folder of bundles, a folder a direction."""
+    models: Path = Field(default_factory=default_models)
+    """Folder of bundles, a folder a direction; ./models, or where there is none the bundles that were installed."""
     providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
     cuda_graphs: bool = False
