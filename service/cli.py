@@ -1,7 +1,7 @@
 """The command `cyclegan`. Each command imports what it needs when it is called, so that it starts fast and needs no more than that."""
 
 import asyncio
-import importlib.util
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -214,8 +214,12 @@ def _training() -> None:
 
 
 def _need(module: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise SystemExit(f"error: this needs {module}, which is not installed: in the project's folder, pip install '.[{extra}]'")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise SystemExit(f"error: this needs {module}, which is not installed: in the project's folder, pip install '.[{extra}]'") from None
 
 
 def _settings(models: Path | None, **given: Any) -> "Settings":
