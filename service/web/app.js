@@ -222,6 +222,7 @@ async function start() {
   find("#zip").onclick = saveZip;
   find("#paint-all").onclick = paintAll;
   find("#remove").onclick = () => remove([queue.current]);
+  find("#key").onsubmit = (event) => event.preventDefault();
   find("#key input").onchange = ({ target }) => { place.key = target.value; place.cancel(); openWhenReady(); };
   addEventListener("beforeunload", (event) => {
     if (queue.pictures.some((picture) => queue.isDone(picture) && !picture.saved)) event.preventDefault();
