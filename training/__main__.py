@@ -31,7 +31,9 @@ def train(
     source: Annotated[Path | None, typer.Option(help="Folder of the source domain, with train/ and test/.")] = None,
     target: Annotated[Path | None, typer.Option(help="Folder of the target domain, with train/ and test/.")] = None,
     data: Annotated[Path | None, typer.Option(help="In place of both: a folder with trainA/ and trainB/, like horse2zebra.")] = None,
-    preset: Annotated[str, typer.Option(help="lite, standard, or a YAML file, like another run's config.yaml.")] = "standard",
+    preset: Annotated[
+        str, typer.Option(help="lite, medium, standard, paper, or a YAML file, like another run's config.yaml.")
+    ] = "standard",
     teacher: Annotated[Path | None, typer.Option(help="A bundle or a run of the same direction to learn from.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="Any field, like --set steps=20000.")] = [],  # noqa: B006
 ) -> None:

@@ -14,7 +14,7 @@ from training.generators import Generator, make_generator
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
 
-GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "trunk", "upsampling")
+GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "trunk", "downsampling", "upsampling")
 CRITIC_FIELDS = ("discriminator", "ndf", "n_layers", "n_scales", "critic_norm", "spectral_norm")
 """What the networks' weights must fit."""
 

@@ -1,5 +1,6 @@
 """One typed, documented configuration a run. A preset is a YAML file of these fields under training/presets/."""
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,6 +25,18 @@ def _as_range(value: Any) -> Any:
     if isinstance(value, str):
         value = [int(part) for part in value.split(",")]
     return [value, value] if isinstance(value, int) else value
+
+
+def _as_pair(value: Any) -> Any:
+    """`5` means `[5, 5]`; `5,2` (as typed on a command line) means `[5, 2]`."""
+    if isinstance(value, str):
+        value = [float(part) for part in value.split(",")]
+    return [value, value] if isinstance(value, int | float) else value
+
+
+Weight = Annotated[float, Field(ge=0)]
+Weights = Annotated[tuple[Weight, Weight], BeforeValidator(_as_pair)]
+"""Of a term for G and of the same for F, since from pictures to paintings is another task than back; one number stands for both."""
 
 
 def domain_name(folder: Path) -> str:
@@ -67,13 +80,21 @@ class TrainingConfig(BaseModel):
     """Residual blocks: 9 for pictures of 256 pixels or more, 6 for smaller ones (the paper's)."""
     trunk: int | None = Field(None, ge=1)
     """Channels of a ResNet's residual blocks; empty: four times ngf. Separable blocks are cheap enough to be wide."""
-    upsampling: Literal["transposed", "nearest"] = "transposed"
-    """`transposed` convolutions (the paper's) or `nearest` neighbour and convolution, which leaves no checkerboard
-    (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016). For ResNets."""
+    downsampling: Literal["strided", "blurred"] = "strided"
+    """`strided` convolutions (the paper's), or `blurred` before each stride, mirrored at the borders: no frame, and a picture that is moved
+    by a pixel gives the same picture moved by a pixel (Zhang, ICML 2019). For ResNets."""
+    upsampling: Literal["transposed", "nearest", "bilinear"] = "transposed"
+    """`transposed` convolutions (the paper's), or `nearest` neighbour and convolution, which leaves no checkerboard
+    (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016), or `bilinear` and convolution, which locks
+    no texture to the grid of pixels either. For ResNets."""
     skip: float = Field(0.0, ge=0, lt=1)
     """Share of the input itself in a ResNet's output, which keeps the colours that instance norm forgets."""
-    discriminator: Literal["patchgan", "pixel"] = "patchgan"
-    """The critics' architecture: patches of a size that n_layers sets, or single pixels."""
+    features: str = "none"
+    """A frozen network's features, for critics and for lambda_content: `vgg19`, whose weights torchvision has; or a file of these
+    weights; or `none`. `auto`: vgg19 where torchvision is installed, else none."""
+    discriminator: Literal["patchgan", "pixel", "features"] = "patchgan"
+    """The critics' architecture: patches of a size that n_layers sets, or single pixels, or small heads on the levels of `features`
+    (Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021), which learn fastest; without features PatchGANs with spectral norm."""
     ndf: int = Field(64, ge=1)
     """Channels after a critic's first convolution."""
     n_layers: int = Field(3, ge=1)
@@ -90,15 +111,30 @@ class TrainingConfig(BaseModel):
     objective: Literal["lsgan", "minimax", "nonsaturating", "hinge", "wgan-gp"] = "lsgan"
     """The adversarial objective (see training/objectives.py)."""
     r1_gamma: float = Field(0.0, ge=0)
-    """Weight of the R1 penalty on the critics' gradients at real pictures (Mescheder et al., ICML 2018); 0 for none."""
+    """Weight of the R1 penalty on the critics' gradients at real pictures (Mescheder et al., ICML 2018), which means the same at
+    every crop_size; 0 for none."""
     r1_every: int = Field(16, ge=1)
     """Steps between R1 penalties, each weighted by as many (Karras et al., CVPR 2020)."""
     augment: Annotated[tuple[Literal["color", "translation", "cutout"], ...], BeforeValidator(_as_words)] = ()
     """Differentiable augmentation of all that the critics see (Zhao et al., NeurIPS 2020): helps with few pictures."""
-    lambda_cycle: float = Field(10.0, ge=0)
-    """Weight of the cycle loss; 0 is the naive pair without the cycle."""
-    lambda_identity: float = Field(0.5, ge=0)
-    """Weight of the identity loss, as a share of lambda_cycle (the paper's code's convention)."""
+    critic_noise: float = Field(0.0, ge=0)
+    """Deviation of the noise on all that the critics see, where pictures are in [-1, 1]."""
+    lambda_adversarial: Weights = (1.0, 1.0)
+    """Weights of the adversarial losses of G and of F; as in each pair below, one number stands for both."""
+    lambda_cycle: Weights = (10.0, 10.0)
+    """Weights of the cycle losses of source and of target pictures; 0 is the naive pair without the cycle."""
+    lambda_identity: Weights = (0.5, 0.5)
+    """Weights of the identity losses of G and of F, as a share of lambda_cycle (the paper's code's convention)."""
+    lambda_content: Weights = (0.0, 0.0)
+    """Weights of the difference between a picture's `features` and its translation's: keeps what is shown where it is."""
+    lambda_color: Weights = (0.0, 0.0)
+    """Weights of the difference between the colours of a picture's areas and of its translation's."""
+    lambda_shift: Weights = (0.0, 0.0)
+    """Weights of the difference between the translation of a picture that is moved by a few pixels, with a little noise, and
+    the translation, moved: no texture is locked to the grid of pixels, or made of noise."""
+    lambda_lattice: Weights = (0.0, 0.0)
+    """Weights of what repeats every four pixels in a translation more than in its picture: the weave that strong critics of texture
+    make generators draw."""
     teacher: Path | None = None
     """A bundle or a run of the same domains whose translations the generators imitate (distillation); empty: none.
     A bundle teaches its direction, and the one back where that stands beside it."""
@@ -120,7 +156,7 @@ class TrainingConfig(BaseModel):
     decay_steps: int | None = Field(None, ge=0)
     """The last so many steps take the rate linearly to 0; empty: half of the steps."""
     ema: float = Field(0.999, ge=0, lt=1)
-    """Decay a step of the generators' moving average, which is what is sampled, evaluated and exported."""
+    """Decay a step of the generators' moving average, which is what is sampled, evaluated and exported; less in the first steps."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 autocast where the processor computes in it, else fp32."""
@@ -155,6 +191,8 @@ class TrainingConfig(BaseModel):
         for name in ("skip", "trunk"):
             if getattr(self, name) and self.generator.startswith("unet_"):
                 raise ValueError(f"{name} is for ResNets: a UNet has its own")
+        if self.features == "none" and any(self.lambda_content) and self.discriminator != "features":
+            raise ValueError("lambda_content needs features: name a file of VGG-19's weights, or set it to 0")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
         if self.discriminator == "patchgan" and self.crop_size < 3 * 2 ** (self.n_layers + self.n_scales - 1):
@@ -202,7 +240,10 @@ def load_config(preset: str, **fields: Any) -> TrainingConfig:
         known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
         raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}; or name a YAML file")
     try:
-        return TrainingConfig(**(yaml.safe_load(file.read_text()) | fields))
+        merged = yaml.safe_load(file.read_text()) | fields
+        if merged.get("features") == "auto":
+            merged["features"] = "vgg19" if importlib.util.find_spec("torchvision") else "none"
+        return TrainingConfig(**merged)
     except (yaml.YAMLError, TypeError) as error:
         raise ConfigError(f"{file} is no YAML file of a configuration's fields: {error}") from None
     except ValidationError as error:

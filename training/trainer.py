@@ -10,12 +10,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from training import distributed
 from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
-from training.cyclegan import CycleGAN
+from training.cyclegan import CycleGAN, View
 from training.data import batches, load_domains
 from training.logs import RunLog
 from training.objectives import HistoryPool
@@ -59,7 +59,7 @@ class Trainer:
         self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
         self.generators = nn.ModuleDict({"G": self.model.G, "F": self.model.F})
         self.critics = nn.ModuleDict({"D_X": self.model.D_X, "D_Y": self.model.D_Y})
-        self.ema = AveragedModel(self.generators, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.ema = AveragedModel(self.generators, multi_avg_fn=self._average)
         self.generator_optimizer = self._optimizer(self.generators)
         self.critic_optimizer = self._optimizer(self.critics)
         self._state: dict[str, Any] = {
@@ -167,18 +167,28 @@ class Trainer:
 
         self.critics.requires_grad_(False)
         with self._autocast():
-            loss, parts, fake_y, fake_x = self.model.generator_losses(x, y, self.teacher.lesson(x, y))
+            with torch.no_grad():
+                real_x, real_y = self.model.view(x), self.model.view(y)
+            losses, fake_x, fake_y = self.model.generator_losses(real_x, real_y, self.teacher.lesson(x, y), measure=not self._losses)
         if self.step >= config.critic_warmup:
-            self._update(self.generator_optimizer, self.generators, loss)
+            self._update(self.generator_optimizer, self.generators, losses.total)
         self.ema.update_parameters(self.generators)
 
         self.critics.requires_grad_(True)
-        fake_x, fake_y = self.pool_x.exchange(fake_x), self.pool_y.exchange(fake_y)
         r1_weight = config.r1_gamma * config.r1_every if self.step % config.r1_every == 0 else 0.0
         with self._autocast():
-            loss, critic_parts = self.model.critic_losses(x, y, fake_x, fake_y, r1_weight)
-        self._update(self.critic_optimizer, self.critics, loss)
-        return {name: part.detach() for name, part in (parts | critic_parts).items()}
+            fakes = self._from_pool(self.pool_x, fake_x), self._from_pool(self.pool_y, fake_y)
+            critic_losses = self.model.critic_losses(real_x, real_y, *fakes, r1_weight)
+        self._update(self.critic_optimizer, self.critics, critic_losses.total)
+        return {name: part.detach() for name, part in (losses.parts | critic_losses.parts).items()}
+
+    def _from_pool(self, pool: HistoryPool, fake: View) -> View:
+        """Of translations, or of earlier ones in their place."""
+        pixels = pool.exchange(fake.pixels)
+        if pixels is fake.pixels:
+            return fake
+        with torch.no_grad():
+            return self.model.view(pixels)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -190,14 +200,20 @@ class Trainer:
         distributed.average_gradients(networks)
         optimizer.step()
 
+    def _average(self, averages: Any, currents: Any, count: Tensor | int) -> None:
+        """The moving average takes in a step's weights; of the first steps more of each, so that it does not lag behind."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(averages, currents, 1 - decay)
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
     def _mean_losses(self) -> dict[str, float]:
         """The mean of each loss since the log's last line, over all processes, read only now, so that no step waits.
         Raises NonFiniteLoss."""
-        names = list(self._losses[0])
-        values = distributed.average(torch.stack([torch.stack([parts[name] for name in names]) for parts in self._losses]).mean(dim=0))
+        names = list(self._losses[0])  # the first step's, which measures more than the others
+        parts = [torch.stack([step[name] for step in self._losses if name in step]).mean() for name in names]
+        values = distributed.average(torch.stack(parts))
         means = dict(zip(names, values.tolist(), strict=True))
         if not all(map(math.isfinite, means.values())):
             saved = self.run / CHECKPOINT

@@ -70,6 +70,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(domain
         {"objective": "minimax", "spectral_norm": True, "augment": "color,translation,cutout"},
         {"objective": "wgan-gp", "channels_last": True},
         {"objective": "hinge", "r1_gamma": 1.0, "r1_every": 2, "lambda_cycle": 0.0},
+        {"lambda_color": "2,1", "lambda_shift": 5, "lambda_lattice": 30, "downsampling": "blurred", "upsampling": "bilinear"},
         {"compile": True, "lambda_identity": 0.0},
     ],
 )
@@ -151,7 +152,7 @@ def test_a_field_that_cannot_be_used_is_named(settings: list[str], told: str) ->
 
 
 def test_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="lite, refine, standard"):
+    with pytest.raises(ConfigError, match="lite, medium, paper, standard"):
         load_config("huge", source="x", target="y")
 
 
