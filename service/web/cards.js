@@ -10,6 +10,7 @@ export class Cards {
   /** `onChoose` is told the direction. */
   constructor(painters, onChoose) {
     const groups = [[document.querySelector("#painters"), painters.filter(({ source }) => source === "photo")], [document.querySelector("#reversers"), painters.filter(({ source }) => source !== "photo")]];
+    for (const ghost of document.querySelectorAll(".ghost")) ghost.remove();
     for (const [group, members] of groups) {
       for (const painter of members) {
         const card = this.#card(painter);

@@ -58,7 +58,9 @@ def opened(chromium: Browser) -> Opened:
 
 
 @contextmanager
-def _opened(chromium: Browser, url: str, place: str = "device", before: Callable[[BrowserContext], Any] = bool, **options: Any) -> Iterator[Page]:
+def _opened(
+    chromium: Browser, url: str, place: str = "device", before: Callable[[BrowserContext], Any] = bool, **options: Any
+) -> Iterator[Page]:
     """The page, with the painter chosen: it must ask nobody else for anything, and have nothing to complain about. `place` is what
     a person would have chosen before; `before` is done with the context first."""
     with chromium.new_context(**{**PHONE, "locale": "en-GB", **options}) as context:

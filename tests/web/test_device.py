@@ -1,6 +1,7 @@
 """Painting on the device itself, in the real Chromium."""
 
 import re
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ MAKE = """async ([content, type, size]) => {
     const { Place } = await import(new URL("place.js", module).href);
     const { listPainters } = await import(new URL("painters.js", module).href);
     const painter = (await listPainters({})).find(({ direction }) => direction === "photo2monet");
-    const file = new File([Uint8Array.from(content)], "photo", { type });
+    const file = new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], "photo", { type });
     const made = await new Place(() => {}).paintHere(file, painter, size, () => {});
-    return [...new Uint8Array(await made.file.arrayBuffer())];
+    return new Promise((resolve) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result.split(",")[1]);
+        reader.readAsDataURL(made.file);
+    });
 }"""
 
 
 def difference(page: Page, service: Service, content: bytes, kind: str, size: int | None) -> float:
     """The mean absolute difference between what the page and what the service make of a picture, of 255."""
-    ours = decoded(bytes(page.evaluate(MAKE, [list(content), f"image/{kind}", size])))
+    ours = decoded(b64decode(page.evaluate(MAKE, [b64encode(content).decode(), f"image/{kind}", size])))
     response = service.translate(content, size=size or "original", format="png")
     assert response.status_code == 200, response.text
     theirs = decoded(response.content)
