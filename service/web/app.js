@@ -20,7 +20,8 @@ const find = (selector) => document.querySelector(selector);
 const say = (text) => (find("#problem").textContent = text);
 
 let painters = [];
-let look = { direction: null, size: 512, strength: 1, keepColors: false, ownSize: true };
+const SIZE = "size"; // of the strokes, which are remembered
+let look = { direction: null, size: Number(localStorage.getItem(SIZE) ?? 512), strength: 1, keepColors: false, ownSize: true };
 
 const painterOf = (direction) => painters.find((painter) => painter.direction === direction);
 const place = new Place(() => showPlace());
@@ -29,12 +30,14 @@ const stage = new Stage();
 const tray = new Tray(queue, select);
 const panel = new Panel(queue, painterOf, stage, { onLook, onSaved: () => queue.current.keep().catch(() => {}), say });
 let cards = null;
+let updateWhere = () => {};
 
 function showPlace() {
   const painter = painterOf(look.direction);
   const here = !painter || place.now(painter) === "device";
   find("#place-name").textContent = t(here ? "onDevice" : "onServer");
   find("#place").dataset.where = here ? "device" : "server";
+  updateWhere();
 }
 
 /** The current picture, or the painter's sample before there is one. */
@@ -100,6 +103,7 @@ function select(picture) {
 /** A change of `look`: its painter or size wants another painting, the rest is mixed anew from what is there. */
 function onLook(change) {
   Object.assign(look, change);
+  localStorage.setItem(SIZE, look.size);
   const { current: picture } = queue;
   if (picture) {
     Object.assign(picture.look, change);
@@ -181,7 +185,7 @@ async function openPainters() {
   queue.painters = painters;
   look.direction = painters[0].direction;
   cards = new Cards(painters, (direction) => onLook({ direction }));
-  whereDialog(place, painters, () => queue.pictures, () => remove([...queue.pictures]));
+  updateWhere = whereDialog(place, painters, () => queue.pictures, () => remove([...queue.pictures]));
   const kept = (await store.all()).map(Picture.revived).filter((picture) => painterOf(picture.look.direction));
   queue.pictures.push(...kept);
   cards.choose(look.direction);

@@ -16,6 +16,10 @@ export class Picture {
   problem = "";
   /** What else is to be said of its painting. */
   note = "";
+  /** … and of the one after a failure. */
+  nextNote = "";
+  /** "server" where that can be tried in place of this device. */
+  remedy = null;
   progress = null;
   saved = false;
   /** Paintings by `key`: { file, width, height, seconds, where }. */

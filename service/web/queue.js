@@ -77,7 +77,7 @@ export class Queue {
 
   async #run({ picture, painter, size }) {
     if (size === THUMBNAIL) return this.#runThumbnail(picture, painter);
-    Object.assign(picture, { state: "painting", progress: null, note: "", problem: "", remedy: null });
+    Object.assign(picture, { state: "painting", progress: null, note: picture.nextNote ?? "", nextNote: "", problem: "", remedy: null });
     this.onChange(picture);
     const onProgress = (progress) => {
       picture.progress = progress;
@@ -89,7 +89,7 @@ export class Queue {
       Object.assign(picture, { state: "done", saved: false });
       await picture.keep().catch(() => (picture.note ||= t("storageFull")));
     } catch (error) {
-      await this.#fail(picture, painter, size, error, onProgress);
+      this.#fail(picture, painter, size, error);
     }
     this.onChange(picture, "settled");
   }
@@ -119,16 +119,15 @@ export class Queue {
     }
   }
 
-  async #fail(picture, painter, size, error) {
+  #fail(picture, painter, size, error) {
     const { code } = error;
     if (code === "cancelled") {
       if (picture.state === "painting") picture.state = "waiting"; // another was wanted in its place
       return;
     }
     if (code === "memory" && size > BOLDEST) {
-      Object.assign(picture, { state: "waiting", note: t("memory") });
+      Object.assign(picture, { state: "waiting", nextNote: t("memory") });
       picture.look.size = size / 2;
-      picture.noteKept = t("memory");
       return;
     }
     const texts = { memory: "noMemory", crashed: "crashed", undecodable: "undecodableHere", unreachable: "unreachable", key: "needsKey" };

@@ -27,21 +27,26 @@ self.addEventListener("fetch", (event) => {
   else if (addresses.includes(request.url) || /\/models\/[^/]+\/\d+\/sample[^/]*$/.test(request.url)) event.respondWith(file(request));
 });
 
-/** From the service while it is there, so that a new release is seen at once; isolated also where a plain web server does not say so. */
+/** From the service while it is there, so that a new release is seen at once. */
 async function page(request) {
   const cache = await caches.open(CACHE);
   const response = await fetch(request).catch(() => null);
   if (response?.ok) await cache.put(request.url, response.clone());
-  const { body, headers } = response?.ok ? response : ((await cache.match(request.url)) ?? response ?? Response.error());
-  return new Response(body, { headers: { ...Object.fromEntries(headers), ...ISOLATED } });
+  return isolated(response?.ok ? response : ((await cache.match(request.url)) ?? response ?? Response.error()));
+}
+
+/** A page that says so, and its workers, which must say so too, may have threads. */
+function isolated(response) {
+  if (!response.ok) return response;
+  return new Response(response.body, { headers: { ...Object.fromEntries(response.headers), ...ISOLATED } });
 }
 
 /** Their addresses hold hashes or versions, so that what is kept is what would come. */
 async function file(request) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request.url);
-  if (kept) return kept;
+  if (kept) return isolated(kept);
   const response = await fetch(request);
   if (response.ok) await cache.put(request.url, response.clone());
-  return response;
+  return isolated(response);
 }

@@ -7,7 +7,7 @@ import { about, t } from "./texts.js";
 const dialog = document.querySelector("#where");
 const megabytes = (bytes) => t("megabytes", { count: (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) });
 
-/** `pictures` gives those there are; `onClear` removes them. */
+/** `pictures` gives those there are; `onClear` removes them. Returns what brings the open dialog up to date. */
 export function whereDialog(place, painters, pictures, onClear) {
   const update = () => show(place, painters, pictures());
   document.querySelector("#place").onclick = () => {
@@ -24,6 +24,7 @@ export function whereDialog(place, painters, pictures, onClear) {
     update();
   };
   dialog.onclick = ({ target }) => target === dialog && dialog.close();
+  return () => dialog.open && update();
 }
 
 async function show(place, painters, pictures) {

@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.conftest import ROOT, Service, pair, running_service
 
+expect.set_options(timeout=60_000)  # a generator takes its time where others use the machine
+
 SCREENSHOTS = ROOT / "runs" / "screenshots"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1440, "height": 900}}
@@ -59,12 +61,13 @@ def opened(chromium: Browser) -> Opened:
 
 @contextmanager
 def _opened(
-    chromium: Browser, url: str, place: str = "device", before: Callable[[BrowserContext], Any] = bool, **options: Any
+    chromium: Browser, url: str, place: str = "device", size: int = 256, before: Callable[[BrowserContext], Any] = bool, **options: Any
 ) -> Iterator[Page]:
     """The page, with the painter chosen: it must ask nobody else for anything, and have nothing to complain about. `place` is what
     a person would have chosen before; `before` is done with the context first."""
     with chromium.new_context(**{**PHONE, "locale": "en-GB", **options}) as context:
         context.add_init_script(f"localStorage.getItem('place') ?? localStorage.setItem('place', '{place}')")
+        context.add_init_script(f"localStorage.getItem('size') ?? localStorage.setItem('size', {size})")
         context.add_init_script(SHIFTS)
         before(context)
         page, asked, complaints = context.new_page(), [], []
@@ -87,11 +90,6 @@ def ready(page: Page) -> None:
 
 def choose(page: Page, *files: Path | dict) -> None:
     page.get_by_label("Choose photos").set_input_files(files)
-
-
-def size(page: Page, name: str) -> None:
-    """The brush strokes, for this picture and those that come; small ones paint sooner."""
-    page.locator("#strokes").get_by_text(name, exact=True).click()
 
 
 def example(page: Page, name: str = "A temple above a lake") -> None:

@@ -144,7 +144,7 @@ def test_a_worker_that_crashes_is_replaced(opened: Opened, painting_service: Ser
 
 def test_too_little_memory_paints_bolder_strokes_and_says_so(opened: Opened, painting_service: Service) -> None:
     memory = "if (picture.width > 300) throw new RangeError('WebAssembly.Memory: could not allocate memory');"
-    with opened(painting_service.url, before=breaking(memory), service_workers="block") as page:
+    with opened(painting_service.url, before=breaking(memory), size=512, service_workers="block") as page:
         example(page)
         painted(page)
         expect(page.locator("#painting-state")).to_contain_text("This device ran out of memory at these strokes")

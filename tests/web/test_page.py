@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
-from tests.web.conftest import DESKTOP, PHONE, Opened, choose, example, kept, painted, ready, size
+from tests.web.conftest import DESKTOP, PHONE, Opened, choose, example, kept, painted, ready
 
 
 def test_pictures_are_painted_by_the_server_if_a_person_says_so(opened: Opened, painting_service: Service) -> None:
@@ -30,7 +30,6 @@ def test_pictures_are_painted_by_the_server_if_a_person_says_so(opened: Opened, 
 def test_strength_and_colours_act_at_once_and_are_saved(opened: Opened, painting_service: Service) -> None:
     with opened(painting_service.url, place="server", **DESKTOP) as page:
         choose(page, PHOTO)
-        size(page, "Bold")
         painted(page)
         asked: list[str] = []
         page.on("request", lambda request: None if request.url.startswith("blob:") else asked.append(request.url))
@@ -103,8 +102,10 @@ def test_the_device_paints_where_a_trial_shows_that_it_is_quick(
     worker = """addEventListener("message", ({ data: { id, name } }) =>
         postMessage({ id, result: name === "trial" ? { seconds: %s, device: "wasm", threads: 1 } : undefined }));"""
 
+    headers = {"Content-Type": "text/javascript", "Cross-Origin-Embedder-Policy": "require-corp"}
+
     def before(context: BrowserContext) -> None:
-        context.route("**/worker/painting.js", lambda route: route.fulfill(body=worker % seconds, content_type="text/javascript"))
+        context.route("**/worker/painting.js", lambda route: route.fulfill(body=worker % seconds, headers=headers))
 
     with opened(painting_service.url, place="auto", before=before, service_workers="block") as page:
         page.locator("#place").click()
@@ -127,10 +128,12 @@ def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Op
         ThreadPoolExecutor(1) as other,
         opened(small.url, place="server") as page,
     ):
+        choose(page, PHOTO)
+        painted(page)
         busy = other.submit(small.translate, large, size="original")
         wait_until(lambda: "cyclegan_queue_pixels 0.0" not in small.client.get("/metrics").text)
-        choose(page, PHOTO)
-        expect(page.get_by_role("alert")).to_contain_text("Queue full. The queue is full: send the request again in", timeout=60_000)
+        page.locator("#strokes").get_by_text("Medium", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("Queue full. The queue is full: send the request again in")
         kept(page, "phone-overloaded")
         busy.result()
         page.get_by_role("button", name="Try again").click()
@@ -181,7 +184,7 @@ def test_the_page_fits_any_screen(opened: Opened, painting_service: Service, wid
 )
 def test_the_page_speaks_the_browsers_language(opened: Opened, painting_service: Service, locale: str, title: str) -> None:
     with opened(painting_service.url, place="server", locale=locale) as page:
-        expect(page.locator("h1")).to_contain_text(title)
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title)
         assert page.evaluate("document.documentElement.lang") == locale[:2]
         kept(page, f"phone-{locale[:2]}")
 

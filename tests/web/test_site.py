@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from service.site import write_site
-from tests.web.conftest import Opened, example, kept, painted, ready
+from tests.conftest import PICTURES
+from tests.web.conftest import Opened, choose, example, kept, painted, ready
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -38,7 +39,8 @@ def test_plain_files_paint_with_no_service_behind_them_and_then_without_a_connec
         page.reload()
         ready(page)
         assert page.evaluate("crossOriginIsolated")  # the service worker says what a plain web server does not
-        example(page, "A cat")
+        choose(page, PICTURES / "chelsea.jpg")
+        expect(page.locator("#tally")).to_have_text("2 of 2 painted")
         painted(page)
         kept(page, "site-offline")
         page.context.set_offline(False)
