@@ -14,7 +14,7 @@ bench: .venv/test wrk
 	$(BIN)/python -m benchmarks
 
 .venv/serve: pyproject.toml
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable . && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[formats]' && touch $@
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@

@@ -1,12 +1,11 @@
-"""`python -m service`: settings → server, one or several."""
+"""`python -m service`: settings → server."""
 
 import argparse
 
 from pydantic import ValidationError
 
 from service.server import serve
-from service.settings import Settings, describe
-from service.workers import serve_with_workers
+from service.settings import Settings, describe, explain
 
 
 def main() -> None:
@@ -16,14 +15,11 @@ def main() -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong = "\n".join(
-            f"  CYCLEGAN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["type"] != "default_factory_not_called"
-        )
-        raise SystemExit(f"error: these settings cannot be used:\n{wrong}") from None
+        raise SystemExit(f"error: these settings cannot be used:\n{explain(error)}") from None
     if arguments.show_settings:
         print(describe(settings))
-        return
-    serve_with_workers(settings) if settings.workers > 1 else serve(settings)
+    else:
+        serve(settings)
 
 
 if __name__ == "__main__":

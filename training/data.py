@@ -1,7 +1,6 @@
 """Two unpaired domains: each a folder of pictures, cropped anew for every step."""
 
 import hashlib
-import io
 import logging
 import os
 import re
@@ -20,13 +19,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.padding import Pixels
+from pictures.decode import decode, open_picture
+from pictures.errors import PictureError
+from pictures.identify import SUFFIXES
 from training.config import ConfigError, TrainingConfig
 from training.memory import choose_cache
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {".eps", ".ps"}
-"""What Pillow opens by itself; PostScript would need a program of its own."""
 
 
 CPU = torch.device("cpu")
@@ -137,27 +136,15 @@ def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pi
 
 
 def read_picture(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
-    """One picture as (h, w, 3) RGB bytes, from its file's `content` where that was read already; None, with a line in the log, for
-    a file that is none."""
+    """One picture as (h, w, 3) RGB bytes, read as the service reads it, from its file's `content` where that was read already; None,
+    with a line in the log that names it, for a file that is none."""
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
-            picture = _rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # decoders raise anything at all
+        opened = open_picture(path.read_bytes() if content is None else content, max_pixels=None)
+        sides = (opened.width, opened.height)
+        return decode(opened, shorter_side and shorter_side * max(sides) / min(sides)).pixels
+    except (PictureError, OSError) as error:
         log.warning("skipped %s: %s", path, error)
         return None
-    if shorter_side is not None and min(picture.size) > shorter_side:
-        scale = shorter_side / min(picture.size)
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB, with white behind what is transparent."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
 
 
 def from_bytes(pictures: Tensor) -> Tensor:

@@ -275,7 +275,10 @@ def write_bundle(
     number = next_version(models / direction)
     contents = [exported.onnx, exported.tiling, *(variant.onnx for variant in exported.variants)]
     files = [_file(f"{number}/{ONNX}", "fp32", exported.onnx), _file(f"{number}/{TILING}", "fp32", exported.tiling, "tiles")]
-    files += [_file(f"{number}/{variant.precision}.onnx", variant.precision, variant.onnx) for variant in exported.variants]
+    files += [
+        _file(f"{number}/{variant.precision}.onnx", variant.precision, variant.onnx, speedup=variant.speedup)
+        for variant in exported.variants
+    ]
     version = Version(
         version=number,
         architecture=generator.architecture,
@@ -296,8 +299,8 @@ def write_bundle(
     return write_version(models / direction, manifest, contents, beside | {CARD: card.encode(), CONFIG: triton_config(manifest).encode()})
 
 
-def _file(path: str, precision: Precision, content: bytes, purpose: Purpose = "pictures") -> ModelFile:
-    return ModelFile(path=path, precision=precision, device=DEVICES[precision], sha256=sha256_of(content), purpose=purpose)
+def _file(path: str, precision: Precision, content: bytes, purpose: Purpose = "pictures", speedup: float | None = None) -> ModelFile:
+    return ModelFile(path=path, precision=precision, device=DEVICES[precision], sha256=sha256_of(content), purpose=purpose, speedup=speedup)
 
 
 def _training(config: TrainingConfig, checkpoint: dict[str, Any], run: Path, about: str | None) -> dict:

@@ -189,7 +189,7 @@ def test_the_rate_is_constant_and_then_falls_to_nothing(domains: tuple[Path, Pat
 
 def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path: Path) -> None:
     trainer = Trainer(tiny_config(domains, ema=0.9), tmp_path)
-    trainer.step = 1000  # it takes in more of the first steps
+    trainer.step = 1000  # of the first steps it takes in more
     (name, average), weight = next(iter(trainer.averaged.named_parameters())), next(trainer.generators.parameters())
     before = average.detach().clone()
     trainer.ema.update_parameters(trainer.generators)  # the first is a copy
