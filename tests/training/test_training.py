@@ -274,17 +274,21 @@ def png(pixels: Pixels) -> bytes:
 
 
 def test_weights_are_written_in_the_layout_that_others_read(
-    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    domains: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As .pth where others have such layers; as safetensors always, which say what the generator is."""
-    Trainer(tiny_config(domains, downsampling="strided", upsampling="transposed", skip=0, steps=1), tmp_path / "usual").train()
+    for name, fields in (
+        ("usual", {"downsampling": "strided", "upsampling": "transposed", "skip": 0}),
+        ("own", {"downsampling": "blurred"}),
+    ):
+        Trainer(tiny_config(domains, **fields), tmp_path / name).save()
     names = [f"latest_net_G_{letter}{suffix}" for letter in "AB" for suffix in (".safetensors", ".pth")]
     assert [path.name for path in write_weights(tmp_path / "usual", tmp_path)] == names
-    assert [path.name for path in write_weights(finished_run, tmp_path / "own")] == names[::2]
+    assert [path.name for path in write_weights(tmp_path / "own", tmp_path / "own")] == names[::2]
     assert "no .pth files: other programs have no downsampling=blurred" in caplog.text
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    for run, files in ((tmp_path / "usual", (tmp_path / names[0], tmp_path / names[1])), (finished_run, (tmp_path / "own" / names[0],))):
-        _, generators, _ = load_generators(run)
+    for run, files in (("usual", (tmp_path / names[0], tmp_path / names[1])), ("own", (tmp_path / "own" / names[0],))):
+        _, generators, _ = load_generators(tmp_path / run)
         for path in files:
             assert torch.equal(read_generator(path.read_bytes())(picture), generators["G"](picture))
     assert {"model.1.weight", "model.4.weight", "model.10.conv_block.1.bias"} <= torch.load(tmp_path / names[1], weights_only=True).keys()
