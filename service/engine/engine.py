@@ -71,6 +71,11 @@ class Engine:
         self._starting = asyncio.create_task(self._warm_up(opened))
         self._starting.add_done_callback(lambda _: self._changing.release())
 
+    async def started(self) -> bool:
+        """Once what was opened by `start` is warmed up: whether any of it can be served."""
+        await asyncio.wait([self._starting])
+        return bool(self.generators)
+
     async def reload(self) -> None:
         """Serve what is new and drop what was deleted, with no request lost; what does not load leaves what was served before."""
         async with self._changing:
