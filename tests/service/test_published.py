@@ -64,7 +64,7 @@ def test_a_head_that_is_too_large_is_431_however_it_comes(service: Service, wher
         "header": begin + b"X-Long: " + long + b"\r\n\r\n",
         "headers": begin + b"X: a\r\n" * 20_000 + b"\r\n",
         "address": b"GET /?" + long + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        "trailer": begin + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Long: " + long + b"\r\n\r\n",
+        "trailer": begin + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Long: " + 5 * long + b"\r\n\r\n",
     }[where]
     with connected(service) as connection:
         connection.sendall(sent)
