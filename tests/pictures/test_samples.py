@@ -36,7 +36,7 @@ def planes(samples: NDArray) -> NDArray:
 TIFFS: dict[str, tuple[bytes, NDArray]] = {
     "12 bits": (tiff(TWELVE_PACKED, {258: (3, 12), 262: (3, 1)}), GREY),
     "16 bits, white is zero": (tiff((65535 - RAMP.astype("<u2") * 257).tobytes(), {258: (3, 16), 262: (3, 0)}), GREY),
-    "4 bits, white is zero": (tiff(((255 - FOUR).tobytes(), {258: (3, 4), 262: (3, 0)}), GREY // 16 * 17),
+    "4 bits, white is zero": (tiff((255 - FOUR).tobytes(), {258: (3, 4), 262: (3, 0)}), GREY // 16 * 17),
     "32 bits": (written(RAMP.astype(np.uint32) * 0x1010101), GREY),
     "32 bits, white is zero, big-endian": (written(~(RAMP.astype(np.uint32) * 0x1010101), photometric="miniswhite", byteorder=">"), GREY),
     "floating point": (written(UNIT), GREY),
