@@ -40,15 +40,21 @@ BUSY = {
 }
 
 
-@pytest.mark.parametrize("name", BUSY)
-def test_what_would_keep_a_decoder_busy_is_refused(name: str) -> None:
+@pytest.fixture(scope="module")
+def yardstick() -> float:
+    """Seconds that a photograph of 12 megapixels takes."""
+    content = encoded(Image.open(PHOTO).resize((4000, 3000)), "JPEG")
     begun = time.process_time()
-    decode(open_picture(encoded(Image.open(PHOTO).resize((2000, 1500)), "PNG"), None), None)
-    yardstick = time.process_time() - begun
+    read(content)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_what_would_keep_a_decoder_busy_is_refused(yardstick: float, name: str) -> None:
     begun = time.process_time()
     with pytest.raises(BrokenPicture):
         read(BUSY[name])
-    assert time.process_time() - begun < 10 * yardstick + 1
+    assert time.process_time() - begun < 10 * yardstick
 
 
 def test_directories_that_point_at_each_other_end() -> None:
@@ -81,7 +87,7 @@ def test_pixels_are_counted_before_they_are_decoded(file_format: str, tmp_path: 
 
 
 def test_an_animation_takes_no_memory_before_its_size_is_known() -> None:
-    frames = encoded(solid((1, 2, 3)), "WEBP", save_all=True, append_images=[solid((4, 5, 6))], duration=100)
+    frames = encoded(solid((255, 0, 0)), "WEBP", save_all=True, append_images=[solid((0, 0, 255))], duration=100)
     at = frames.index(b"VP8X") + 12
     with pytest.raises(PictureError, match="16384 × 16384"):
         open_picture(frames[:at] + b"\xff\x3f\0\xff\x3f\0" + frames[at + 6 :], 50_000_000)
