@@ -49,8 +49,8 @@ def test_many_pictures_of_one_request_are_let_in_together(service: Service) -> N
 
 
 def test_more_than_could_ever_be_done_in_time_is_told_how_much_could() -> None:
-    with running_service(deadline_seconds=1.5) as running:
-        response = send_all(running, [("photo.jpg", resized(900, 600))] * 32, size=900)
+    with running_service(deadline_seconds=20) as running:
+        response = send_all(running, [("photo.jpg", resized(3000, 2000))] * 32, size="original")
         assert re.search(r"send \d+ at a time|ask for size=\d+", assert_problem(response, 422)["detail"])
 
 
@@ -86,7 +86,7 @@ def test_a_side_that_the_answers_format_cannot_have_is_a_problem_of_that_picture
     assert outcomes(answers) == [422, 200]
 
 
-SHAPES = [(8, 350_000), (350_000, 8), (1, 60_000), (60_000, 1), (1, 1)]
+SHAPES = [(8, 40_000), (40_000, 1), (1, 1)]
 
 
 def test_pictures_of_extreme_shapes_take_no_more_memory_than_their_pixels_ask_for() -> None:
@@ -94,10 +94,11 @@ def test_pictures_of_extreme_shapes_take_no_more_memory_than_their_pixels_ask_fo
     with running_service(deadline_seconds=300) as running, ThreadPoolExecutor(1) as client:
         process = psutil.Process(running.process.pid)
         before = most = process.memory_info().rss
-        waited = 0.0
+        waited, started = 0.0, time.monotonic()
         for width, height in SHAPES:
             picture = encoded(Image.new("RGB", (width, height), "teal"), "PNG")
-            pending = client.submit(running.translate, picture, size="original", format="png")
+            url = f"{running.url}/translate?direction=photo2monet&size=original&format=png"
+            pending = client.submit(httpx.post, url, content=picture, timeout=300)
             while not pending.done():
                 begun = time.monotonic()
                 assert httpx.get(f"{running.url}/health/live", timeout=60).status_code == 200
@@ -105,8 +106,8 @@ def test_pictures_of_extreme_shapes_take_no_more_memory_than_their_pixels_ask_fo
                 most = max(most, process.memory_info().rss)
                 time.sleep(0.05)
             assert Image.open(io.BytesIO(pending.result().content)).size == (width, height)
-        assert most - before < 700 * 2**20
-        assert waited < 2
+        assert most - before < 300 * 2**20
+        assert waited < (time.monotonic() - started) / 4
 
 
 def test_narrow_pictures_are_refused_where_padding_would_make_them_too_large() -> None:

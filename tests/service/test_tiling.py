@@ -1,7 +1,9 @@
 """Large pictures, in tiles: of a small random generator as the service runs it."""
 
 import io
+import math
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +72,16 @@ def test_tiles_blend_into_the_very_picture_they_were_cut_from(height: int, width
         assert tile.rows.start % multiple == tile.columns.start % multiple == 0
     assert len({pixels[tile.rows, tile.columns].shape for tile in tiles}) == 1
     assert (canvas.pixels() == pixels).all()
+
+
+@pytest.mark.parametrize("shape", [(350_000, 8), (8, 350_000), (7000, 7000)])
+def test_tiles_of_extreme_shapes_weigh_no_more_than_others(shape: tuple[int, int]) -> None:
+    tracemalloc.start()
+    try:
+        assert sum(tile.row_weights.size * tile.column_weights.size for tile in cut(*shape, 4, 8)) < 1.8 * math.prod(shape)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("shape", [(1200, 1800, 3), (8, 100_000, 3), (100_000, 8, 3)])
