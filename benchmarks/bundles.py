@@ -5,7 +5,7 @@ from pathlib import Path
 from onnx import TensorProto, helper
 
 from models.bundle import Bundle, Manifest, ModelFile, Precision, Version, load_bundle, sha256_of, write_version
-from service.engine.sessions import has_vnni
+from models.processor import has_vnni
 
 SHIPPED = Path(__file__).parent.parent / "models" / "photo2monet"
 SHAPE: list[str | int | None] = ["batch", "height", "width", 3]

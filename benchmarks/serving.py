@@ -19,7 +19,7 @@ from benchmarks.report import Finding, Report, Row, ratios
 from benchmarks.servers import OURS, Server, other_servers, our_server
 from models.bundle import ONNX, Bundle
 from pictures.encode import encode
-from service.engine.sessions import CPU, new_session
+from service.engine.sessions import CPU, open_session
 from service.settings import usable_cpus
 
 SIDE = 256
@@ -78,7 +78,7 @@ class Bench:
 
 def check(servers: list[Server], model: Path) -> None:
     """Sixteen different pictures at once: each must come back as its own translation. Ends the run where one does not."""
-    session = new_session(model, [CPU], usable_cpus())
+    session = open_session(model, [CPU], usable_cpus())
     sent = pictures.squares(SIDE, CLIENTS)
     expected = [encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90) for picture in sent]
     for server in servers:
@@ -125,7 +125,7 @@ def real_work(bench: Bench, bundle: Bundle) -> float:
 
 
 def _one_client(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> None:
-    session = new_session(model, [CPU], usable_cpus())
+    session = open_session(model, [CPU], usable_cpus())
 
     def translate() -> None:
         encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90)
@@ -141,7 +141,7 @@ def _one_client(bench: Bench, servers: list[Server], model: Path, picture: bytes
 def _many_clients(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> float:
     """Turns are long, since what a turn's end finds half done is not counted: as much as a batch."""
     pixels, cpus = pictures.pixels(picture), usable_cpus()
-    wide, narrow = new_session(model, [CPU], cpus), new_session(model, [CPU], 1)
+    wide, narrow = open_session(model, [CPU], cpus), open_session(model, [CPU], 1)
     batch = sessions.best_batch(wide, pixels, bench.seconds / 10)
     bare, loops = f"bare session, batches of {len(batch)}", f"{cpus} bare loops, a thread each"
     contenders: Contenders = {

@@ -139,13 +139,12 @@ def serve(
     """Serve the bundles over HTTP. All else is set by environment variables; --show-settings lists them."""
     from service.server import serve as run
     from service.settings import describe
-    from service.workers import serve_with_workers
 
     settings = _settings(models, host=host, port=port)
     if show_settings:
         print(describe(settings))
     else:
-        serve_with_workers(settings) if settings.workers > 1 else run(settings)
+        run(settings)
 
 
 @app.command()
