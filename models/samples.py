@@ -14,7 +14,7 @@ from PIL import Image
 from models.bundle import MANIFEST, Bundle, list_bundles, load_bundle
 from models.padding import Pixels, crop, pad
 
-SIZE = 640
+SIZE = 448
 """Longest side in pixels."""
 
 

@@ -22,7 +22,8 @@ from pictures.parts import Parts
 from pictures.samples import to_8_bits
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked below, before decoding
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a file, its sender is told
+for library in ("PIL", "tifffile"):  # what is wrong with a file, its sender is told
+    logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module="PIL")
 
 _PARTS: dict[str, Callable[[bytes], Parts]] = {
@@ -78,11 +79,13 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
     with _named(name):
         file_format = identify(content)
         _load_plugin(file_format)
-        parts = _PARTS[file_format](content)
-        if parts.size is not None:
-            _check_size(*parts.size, max_pixels)
         try:
+            parts = _PARTS[file_format](content)
+            if parts.size is not None:
+                _check_size(*parts.size, max_pixels)
             image = _opened(file_format, parts)
+        except PictureError:
+            raise
         except Exception as error:  # decoders raise anything at all
             raise _unopened(file_format, content, error) from error
         opened = Opened(image, parts, file_format, name)

@@ -20,6 +20,7 @@ _FRAMES = {
     0xCD: "hierarchical",
     0xCE: "hierarchical",
     0xCF: "hierarchical",
+    0xF7: "JPEG-LS kind of",
 }
 
 
@@ -42,7 +43,7 @@ def parts(content: bytes) -> Parts:
         body = content[start + 2 : at]
         if kind == _EXIF and body.startswith(b"Exif\0\0"):
             exif = exif or body
-        elif kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC):
+        elif kind == 0xF7 or (kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC)):
             _check_frame(kind, body)
         if _counts(kind, body):
             kept.append(b"\xff" + content[start - 1 : at])

@@ -53,7 +53,10 @@ def directories(content: bytes) -> Iterator[Directory]:
     if order is None or len(content) < 8:
         raise BrokenPicture("The picture is damaged: its directory cannot be found. Send it whole.")
     big = struct.unpack_from(f"{order}H", content, 2)[0] == 43
-    waiting = [_whole(content, order, 8 if big else 4, big)]
+    start = _whole(content, order, 8 if big else 4, big)
+    if not start:
+        raise BrokenPicture("The picture is damaged: it has no directory. Send it whole.")
+    waiting = [start]
     seen: set[int] = set()
     while waiting and len(seen) < MAX_DIRECTORIES:
         at = waiting.pop(0)
@@ -72,9 +75,10 @@ def directories(content: bytes) -> Iterator[Directory]:
 def orientation(exif: bytes) -> int:
     """1 to 8, as Exif says it; 1 where it says nothing that can be read."""
     try:
-        said = next(directories(exif.removeprefix(b"Exif\0\0"))).number(274, 1)
+        first = next(directories(exif.removeprefix(b"Exif\0\0")))
     except BrokenPicture:
         return 1
+    said = first.number(274, 1) if first.entries.get(274, (0,))[0] == 3 else 1  # of another type, browsers ignore it
     return said if 1 <= said <= 8 else 1
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from service import openapi, problems
+from service import __version__, openapi, problems
 from service.engine.engine import Engine
 from service.keys import Keys
 from service.middleware import PROBES, Observer
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await pipeline.stop()
 
     app = FastAPIOffline(  # FastAPI whose /docs asks nothing of anyone else
-        title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",
+        title="CycleGAN service", description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None, static_url="/web/docs",
         root_path=settings.root_path,
         telemetry={  # spans go where OTEL_EXPORTER_OTLP_ENDPOINT says
             "auto_configure": True, "metrics": False, "logs": False, "operation_spans": False,

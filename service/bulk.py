@@ -5,6 +5,7 @@ What is in the output already is not done again, so the same command resumes aft
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -80,7 +81,7 @@ def output_name(name: str, file_format: str) -> str:
     return f"{name}.{SUFFIXES[file_format]}"
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     settings = Settings()
     parser = argparse.ArgumentParser(prog="python -m service.bulk", description=__doc__)
     parser.add_argument("--input", required=True, help="folder or bucket of pictures, nested as you like")
@@ -90,11 +91,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=sorted(SUFFIXES), default="jpeg")
     parser.add_argument("--quality", type=int, default=90, help="1 to 100 (default %(default)s)")
     parser.add_argument("--gpus", type=float, default=0, help="of a GPU for each actor: 0.25 puts four on one (default: CPU)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    arguments, settings = parse_arguments(), Settings()
+def main(given: Sequence[str] | None = None) -> None:
+    """`given`: arguments, else the program's own."""
+    arguments, settings = parse_arguments(given), Settings()
     configure_logging(settings.log_format)
     open_generator(settings, arguments.direction)
     done = list_names(arguments.output)

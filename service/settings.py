@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import models
+from models.bundle import list_bundles
 from service.engine.catalog import read_traffic
 from service.engine.sessions import check_providers
 from service.keys import check_secret, read_keys
@@ -25,6 +27,11 @@ def usable_cpus() -> int:
         return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
     except (OSError, ValueError):
         return cpus
+
+
+def default_models() -> Path:
+    here = Path("models")
+    return here if list_bundles(here) else Path(models.__file__).parent
 
 
 class Settings(BaseSettings):
@@ -45,8 +52,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(1.0, ge=0)
     """After SIGTERM: how long /health/ready says 503 before the listening socket closes. Ctrl-C does not wait."""
 
-    models: Path = Path("models")
-    """Folder of bundles, a folder a direction."""
+    models: Path = Field(default_factory=default_models)
+    """Folder of bundles, a folder a direction; ./models, or where there is none the bundles that were installed."""
     traffic: Annotated[tuple[str, ...], CommaSeparated] = ()
     """Shares of requests for versions, comma-separated: `photo2monet:3=0.1` gives a tenth to version 3 of photo2monet."""
     on_device: bool = True
