@@ -60,6 +60,9 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Option(help="A trained run's folder.")],
+    source: Annotated[Path | None, typer.Option(help="Where the source domain's pictures are now.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Where the target domain's pictures are now.")] = None,
+    best: Annotated[bool, typer.Option(help="The weights that were judged best (see evaluate_every), not the last.")] = False,
     count: Annotated[int, typer.Option(min=2, help="Pictures of each folder to judge by, at most.")] = 100,
     inception: Annotated[
         Path | None,
@@ -70,7 +73,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Judge both directions of a run on test pictures; the figures go into evaluation.json, and from there into bundles."""
-    evaluation = evaluate_run(run, count, inception)
+    evaluation = evaluate_run(run, count, inception, source=source, target=target, best=best)
     for direction, figures in evaluation["directions"].items():
         table = Table("figure", title=f"{direction} after {evaluation['steps']:,} steps")
         for column in ("value", "floor", "base", "closed"):

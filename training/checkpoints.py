@@ -37,6 +37,7 @@ def save_checkpoint(run: Path, state: dict[str, Any], name: str = CHECKPOINT) ->
     """Write `state` in the place of the old checkpoint. Raises ConfigError where that fails, and the old one stays."""
     path = run / name
     try:
+        run.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:  # torch's, where a write fails in the middle of it

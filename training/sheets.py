@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from training.config import TrainingConfig
-from training.data import Pixels, list_pictures, read_pictures, test_folder
+from training.data import Pixels, read_pictures, test_pictures
 from training.evaluation import translator
 
 ROWS = 4
@@ -22,7 +22,7 @@ CARD_TILE = (256, 192)
 def read_samples(config: TrainingConfig) -> tuple[Pixels, Pixels]:
     """A few test pictures of each domain, (ROWS, side, side, 3) bytes, cut square."""
     side = (config.sample_size or min(config.load_size[1], LARGEST_SIDE)) // 4 * 4
-    x, y = (read_pictures(list_pictures(test_folder(domain))[:ROWS]) for domain in (config.source, config.target))
+    x, y = (read_pictures(test_pictures(domain)[:ROWS]) for domain in (config.source, config.target))
     return _cut(x, (side, side)), _cut(y, (side, side))
 
 
