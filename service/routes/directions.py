@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from models.bundle import Bundle, Precision, Purpose
 from service.problems import PROBLEM_RESPONSES, Problem
-from service.routes.dependencies import check_key, get_pipeline
+from service.routes.dependencies import PipelineOf, check_key
 
 router = APIRouter(tags=["directions"])
 
@@ -49,33 +49,35 @@ class Direction(BaseModel):
     files: list[File] = Field(description="What the graph can be had by; empty where the service keeps its weights.")
 
 
-@router.get("/directions", operation_id="directions", responses={status: PROBLEM_RESPONSES[status] for status in (401, 503)})
-async def directions(request: Request) -> list[Direction]:
-    """Every loaded direction."""
-    check_key(request)
-    pipeline = get_pipeline(request)
+@router.get(
+    "/directions",
+    operation_id="directions",
+    dependencies=[Depends(check_key)],
+    responses={status: PROBLEM_RESPONSES[status] for status in (401, 503)},
+)
+async def directions(pipeline: PipelineOf) -> list[Direction]:
+    """Every loaded direction, in its newest version."""
     pipeline.engine.check_ready()
-    catalog = pipeline.engine.catalog
-    generators = [catalog.generators[name] for name in catalog.directions]
-    return [describe(each.bundle, each.precision, each.provider, pipeline.settings.on_device) for each in generators]
+    newest = {each.direction: each for each in sorted(pipeline.engine.generators, key=lambda generator: generator.version)}
+    on_device = pipeline.settings.on_device
+    return [describe(newest[name].bundle, newest[name].precision, newest[name].provider, on_device) for name in sorted(newest)]
 
 
 @router.get(
     "/models/{direction}/{version}/{file}",
     operation_id="model_file",
     response_class=FileResponse,
-    responses={status: PROBLEM_RESPONSES[status] for status in (401, 404, 503)},
+    responses={status: PROBLEM_RESPONSES[status] for status in (401, 404, 422, 503)},
 )
-async def model_file(request: Request, direction: str, version: int, file: str) -> FileResponse:
+async def model_file(request: Request, pipeline: PipelineOf, direction: str, version: int, file: str) -> FileResponse:
     """One of the bundle's files, as GET /directions lists them. It never changes. Samples ask for no key: a page shows them as
     pictures, which send none."""
-    pipeline = get_pipeline(request)
-    pipeline.engine.check_direction(direction)
-    bundle = pipeline.engine.generator(direction).bundle
+    pipeline.engine.check_ready()
+    bundle = pipeline.engine.generator(direction, version).bundle
     path = f"{version}/{file}"
     if path in (bundle.manifest.sample, bundle.manifest.sample_source) and (bundle.folder / path).is_file():
         return FileResponse(bundle.folder / path, headers=IMMUTABLE)
-    check_key(request)
+    await check_key(request)
     listed = {each.path: each for each in bundle.version.files} if pipeline.settings.on_device else {}
     found = listed.get(path)
     if found is None:
