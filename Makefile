@@ -16,6 +16,10 @@ fuzz: .venv/test
 bench: .venv/test wrk
 	$(BIN)/python -m benchmarks
 
+# The runtime that paints in the browser, from npm by its checksums; the repository has it, so only a new version needs this.
+vendor:
+	$(PYTHON) -m service.vendor
+
 .venv/serve: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[formats]' && touch $@
 
@@ -34,4 +38,4 @@ chromium:
 wrk:
 	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } || true
 
-.PHONY: serve test check fuzz bench nginx chromium wrk
+.PHONY: vendor serve test check fuzz bench nginx chromium wrk

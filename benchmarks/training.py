@@ -92,7 +92,7 @@ def plain_step(config: TrainingConfig) -> Step:
         cycle = (model.F(fake_y) - x).abs().mean() + (model.G(fake_x) - y).abs().mean()
         identity = (model.G(y) - y).abs().mean() + (model.F(x) - x).abs().mean()
         generators.zero_grad()
-        (adversarial + config.lambda_cycle * (cycle + config.lambda_identity * identity)).backward()
+        (adversarial + config.lambda_cycle[0] * (cycle + config.lambda_identity[0] * identity)).backward()
         generators.step()
 
         model.D_X.requires_grad_(True)

@@ -18,7 +18,11 @@ class TooManyPixels(PictureError):
 
     def __init__(self, width: int, height: int, limit: int) -> None:
         super().__init__(f"The picture has {width} × {height} pixels, more than {limit:,}: send a smaller one.")
-        self.limit = limit
+        self.width, self.height, self.limit = width, height, limit
+
+    def __reduce__(self) -> tuple[type["TooManyPixels"], tuple[int, int, int]]:
+        """So that it can be raised in one process and caught in another."""
+        return type(self), (self.width, self.height, self.limit)
 
 
 class TooLongForFormat(PictureError):

@@ -51,8 +51,8 @@ def _trained(version: Version) -> list[str]:
                 "steps": f"{training['steps']:,} at batch size {config['batch_size']}",
                 "crops": f"{config['crop_size']} pixels, from pictures whose shorter side is scaled to "
                 f"{_range(config['load_size'])} pixels",
-                "objective": f"{config['objective']}, lambda_cycle {config['lambda_cycle']:g}, "
-                f"lambda_identity {config['lambda_identity']:g}, history pool of {config['pool_size']}"
+                "objective": f"{config['objective']}, lambda_cycle {config['lambda_cycle']}, "
+                f"lambda_identity {config['lambda_identity']}, history pool of {config['pool_size']}"
                 + (f", R1 {config['r1_gamma']:g}" if config["r1_gamma"] else ""),
                 "critics": f"{config['discriminator']}, ndf {config['ndf']}, n_layers {config['n_layers']}, "
                 f"{config.get('n_scales', 1)} scale(s), "

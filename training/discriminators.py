@@ -1,4 +1,5 @@
-"""Critics: (n, 3, h, w) floats in [-1, 1] to maps of logits, one a patch: (n, 1, h', w'), or as many as there are scales."""
+"""Critics: (n, 3, h, w) floats in [-1, 1], or features of them, to maps of logits, one a patch: (n, 1, h', w'), or as many as
+there are scales or heads."""
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +8,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.config import TrainingConfig
 from training.generators import initialise
+from training.perception import CHANNELS, Levels
 
 
 class PatchGAN(nn.Module):
@@ -62,20 +64,54 @@ class MultiScale(nn.Module):
         return torch.cat([interpolate(each, maps[0].shape[2:]) for each in maps], dim=1)
 
 
+class FeatureCritic(nn.Module):
+    """Small heads on the three levels of a frozen network (Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; Kumari et al.,
+    "Ensembling Off-the-shelf Models for GAN Training", CVPR 2022), so that textures are told apart from the first step on. The last
+    level has two, of which one sees further. The answers of each are spread over the first one's map, so that all count alike."""
+
+    LEVELS = (0, 1, 2, 2)
+    STRIDES = (2, 1, 0, 2)
+    """Convolutions with stride in each head."""
+
+    def __init__(self, ndf: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(_head(CHANNELS[level], strides, ndf) for level, strides in zip(self.LEVELS, self.STRIDES, strict=True))
+
+    def forward(self, levels: Levels) -> Tensor:
+        maps = [head(levels[level]) for head, level in zip(self.heads, self.LEVELS, strict=True)]
+        return torch.cat([interpolate(each, maps[0].shape[2:]) for each in maps], dim=1)
+
+
+def _head(channels: int, strides: int, ndf: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(channels, ndf, 1), nn.LeakyReLU(0.2)]
+    width = ndf
+    for _ in range(strides):
+        layers += [nn.Conv2d(width, 2 * ndf, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        width = 2 * ndf
+    layers += [nn.Conv2d(width, 2 * ndf, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(2 * ndf, 1, 3, padding=1)]
+    return nn.Sequential(*layers)
+
+
 def _normalised(channels: int, norm: bool) -> list[nn.Module]:
     return [nn.InstanceNorm2d(channels)] if norm else []
 
 
 def make_discriminator(config: TrainingConfig) -> nn.Module:
-    """A critic as `config` describes it, initialised from normal(0, 0.02)."""
-    norm = config.critic_norm == "instance"
+    """A critic as `config` describes it. Heads on features start as torch starts convolutions, all others from normal(0, 0.02)."""
+    on_features = config.discriminator == "features"
+    if on_features and config.features != "none":
+        return _spectrally_normalised(FeatureCritic(config.ndf))
+    norm = config.critic_norm == "instance" and not on_features
     critics: list[nn.Module] = [
         PixelGAN(config.ndf, norm) if config.discriminator == "pixel" else PatchGAN(config.ndf, config.n_layers, norm)
         for _ in range(config.n_scales)
     ]
     critic = initialise(critics[0] if len(critics) == 1 else MultiScale(critics))
-    if config.spectral_norm:
-        for module in critic.modules():
-            if isinstance(module, nn.Conv2d):
-                spectral_norm(module)
+    return _spectrally_normalised(critic) if config.spectral_norm or on_features else critic
+
+
+def _spectrally_normalised(critic: nn.Module) -> nn.Module:
+    for module in critic.modules():
+        if isinstance(module, nn.Conv2d):
+            spectral_norm(module)
     return critic

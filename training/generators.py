@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.config import TrainingConfig
 
@@ -29,6 +30,20 @@ class PixelConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float(), output_size)
+
+
+class BlurredConv2d(nn.Conv2d):
+    """A 3×3 convolution with stride 2 of what a binomial filter has blurred before, so that the stride does not alias, mirrored at the
+    borders (Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, 3, stride=2)
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("blur", (taps[:, None] * taps).expand(channels, 1, 4, 4).clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mirrored = functional.pad(x, (2, 2, 2, 2), mode="reflect")
+        return super().forward(functional.conv2d(mirrored, self.get_buffer("blur").to(x.dtype), groups=self.in_channels))
 
 
 class SeparableConv2d(nn.Module):
@@ -93,12 +108,14 @@ class ResnetGenerator(nn.Module):
     multiple = 4
     smallest_side = 8
 
-    def __init__(self, widths: Widths, upsampling: str = "transposed", separable: bool = False, skip: float = 0.0) -> None:
+    def __init__(
+        self, widths: Widths, upsampling: str = "transposed", separable: bool = False, skip: float = 0.0, downsampling: str = "strided"
+    ) -> None:
         super().__init__()
         first, second, trunk = widths.down
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, first, 7), nn.InstanceNorm2d(first), nn.ReLU()]
         for channels, wider in ((first, second), (second, trunk)):
-            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.InstanceNorm2d(wider), nn.ReLU()]
+            layers += [_downsampling(channels, wider, downsampling), nn.InstanceNorm2d(wider), nn.ReLU()]
         layers += [ResidualBlock(trunk, inside, separable) for inside in widths.blocks]
         for channels, narrower in ((trunk, widths.up[0]), widths.up):
             layers += [*_upsampling(channels, narrower, upsampling), nn.InstanceNorm2d(narrower), nn.ReLU()]
@@ -107,6 +124,8 @@ class ResnetGenerator(nn.Module):
         self.skip = skip
         kind = "mobile_resnet" if separable else "resnet"
         self.architecture = f"{kind}_{len(widths.blocks)}blocks, channels {_run(widths)}, {upsampling} upsampling"
+        if downsampling != "strided":
+            self.architecture += f", {downsampling} downsampling"
         if skip:
             self.architecture += f", skip {skip:g}"
 
@@ -120,10 +139,14 @@ def _run(widths: Widths) -> str:
     return "-".join(map(str, (*widths.down, *widths.up))) + blocks
 
 
+def _downsampling(channels: int, out_channels: int, kind: str) -> nn.Module:
+    return BlurredConv2d(channels, out_channels) if kind == "blurred" else nn.Conv2d(channels, out_channels, 3, stride=2, padding=1)
+
+
 def _upsampling(channels: int, out_channels: int, kind: str) -> list[nn.Module]:
     if kind == "transposed":
         return [nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1)]
-    return [nn.Upsample(scale_factor=2, mode="nearest"), nn.ReflectionPad2d(1), nn.Conv2d(channels, out_channels, 3)]
+    return [nn.Upsample(scale_factor=2, mode=kind), nn.ReflectionPad2d(1), nn.Conv2d(channels, out_channels, 3)]
 
 
 class UnetBlock(nn.Module):
@@ -183,7 +206,8 @@ def make_generator(config: TrainingConfig) -> Generator:
     if config.generator.startswith("unet_"):
         return initialise(UnetGenerator(config.ngf, config.generator_multiple.bit_length() - 1))
     widths = Widths.of(config.ngf, config.n_blocks, config.trunk)
-    return initialise(ResnetGenerator(widths, config.upsampling, config.generator == "mobile_resnet", config.skip))
+    separable = config.generator == "mobile_resnet"
+    return initialise(ResnetGenerator(widths, config.upsampling, separable, config.skip, config.downsampling))
 
 
 def initialise(network: M) -> M:

@@ -1,4 +1,4 @@
-"""What the networks are trained for: the adversarial objective, the cycle and the identity loss.
+"""What the networks are trained for: the adversarial objective, the cycle and the identity loss, and further terms.
 
 Logits are maps of any shape, pictures (n, 3, h, w) floats in [-1, 1]; each loss is a scalar in fp32.
 """
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+
+Critic = Callable[[Tensor], Tensor]
+"""(n, 3, h, w) pictures to maps of logits."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,12 @@ class Objective:
     """From the critic's logits of real pictures, D(y), and of translations."""
     gradient_penalty: float = 0.0
     """Weight of `gradient_penalty` in the critic's loss."""
+    boundary: float = 0.0
+    """Logits above it say that a picture is real."""
+
+    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The share of the critic's answers that are right."""
+        return ((real > self.boundary).float().mean() + (fake <= self.boundary).float().mean()) / 2
 
 
 def _original_critic(real: Tensor, fake: Tensor) -> Tensor:
@@ -33,6 +42,7 @@ OBJECTIVES = {
     "lsgan": Objective(
         generator=lambda fake: (fake - 1).square().mean(),
         critic=lambda real, fake: 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean(),
+        boundary=0.5,
     ),
     # the original GAN's game (Goodfellow et al., NeurIPS 2014, equation 1), D = sigmoid(logits): the critic ascends
     # E[log D(y)] + E[log(1 − D(G(x)))], the generator descends E[log(1 − D(G(x)))]
@@ -60,23 +70,25 @@ OBJECTIVES = {
 """By name. Logits are fp32."""
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     """E[(‖∇D(x̂)‖₂ − 1)²] at points x̂ between real pictures and translations (Gulrajani et al., equation 3)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = torch.lerp(real, fake, share).requires_grad_()
     return (_gradients(critic, between).norm(dim=1) - 1).square().mean()
 
 
-def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
-    """½ E[‖∇D(y)‖²] at real pictures; times gamma (Mescheder et al., ICML 2018, equation 9)."""
-    return 0.5 * _gradients(critic, real.detach().requires_grad_()).square().sum(dim=1).mean()
+def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
+    """½ E[‖∇D(y)‖²] at real pictures; times gamma (Mescheder et al., ICML 2018, equation 9). D is the sum of a map's n answers over √n:
+    of a picture of twice the sides, which has four times as many that see other pixels each, the norm is the same."""
+    return 0.5 * _gradients(critic, real.detach().requires_grad_(), power=0.5).square().sum(dim=1).mean()
 
 
-def _gradients(critic: nn.Module, pictures: Tensor) -> Tensor:
-    """Of each picture's mean logit by its pixels: (n, 3 · h · w). In fp32, since they are differentiated again."""
+def _gradients(critic: Critic, pictures: Tensor, power: float = 1.0) -> Tensor:
+    """Of each picture's sum of its n logits over n to the `power` (1: their mean) by its pixels: (n, 3 · h · w). In fp32, since they are
+    differentiated again."""
     with torch.autocast(pictures.device.type, enabled=False):
-        logits = critic(pictures).flatten(1).mean(dim=1).sum()
-        (gradients,) = torch.autograd.grad(logits, pictures, create_graph=True)
+        logits = critic(pictures).flatten(1)
+        (gradients,) = torch.autograd.grad(logits.sum() / logits.shape[1] ** power, pictures, create_graph=True)
     return gradients.flatten(1)
 
 
@@ -88,6 +100,54 @@ def cycle_loss(picture: Tensor, there_and_back: Tensor) -> Tensor:
 def identity_loss(picture: Tensor, kept: Tensor) -> Tensor:
     """E[‖G(y) − y‖₁]: a picture that is already of the target domain stays as it is (the paper's section 5.2)."""
     return functional.l1_loss(kept.float(), picture.float())
+
+
+def content_loss(level: Tensor, translated_level: Tensor) -> Tensor:
+    """E[(φ(x) − φ(G(x)))²], φ a level of a frozen network's features, (n, c, h, w), each channel normalised by its own mean and deviation:
+    what is shown counts, not its contrast (after Gatys et al., "Image Style Transfer Using CNNs", CVPR 2016)."""
+
+    def normalised(features: Tensor) -> Tensor:
+        features = features.float()
+        return (features - features.mean((2, 3), keepdim=True)) / (features.std((2, 3), keepdim=True) + 1e-3)
+
+    return functional.mse_loss(normalised(translated_level), normalised(level))
+
+
+def color_loss(picture: Tensor, translation: Tensor, area: int = 16) -> Tensor:
+    """E[‖c(x) − c(G(x))‖₁], c the opponent colours, red − green and yellow − blue, in the mean of areas of `area` × `area` pixels."""
+
+    def colours(pixels: Tensor) -> Tensor:
+        red, green, blue = functional.avg_pool2d(pixels.float(), area).unbind(1)
+        return torch.stack([red - green, (red + green) / 2 - blue])
+
+    return functional.l1_loss(colours(translation), colours(picture))
+
+
+def shift_loss(
+    generator: Callable[[Tensor], Tensor], picture: Tensor, translation: Tensor, noise: float = 1.5 / 127.5, margin: int = 12
+) -> Tensor:
+    """E[‖G(s(x) + ε) − s(G(x))‖₁], s a move by 0 to 3 pixels down and right, ε noise of a deviation of 0 to `noise`; without the borders,
+    where the pictures end differently."""
+    down, right = torch.randint(0, 4, (2,)).tolist()
+    height, width = picture.shape[2] - 4, picture.shape[3] - 4
+    moved, expected = (pixels[:, :, down : down + height, right : right + width] for pixels in (picture, translation))
+    noisy = moved + noise * torch.rand(len(moved), 1, 1, 1, device=moved.device) * torch.randn_like(moved)
+    inside = (..., slice(margin, -margin), slice(margin, -margin))
+    return functional.l1_loss(generator(noisy)[inside].float(), expected[inside].float())
+
+
+def lattice_loss(picture: Tensor, translation: Tensor, period: int = 4, window: int = 8) -> Tensor:
+    """E[max(0, p(G(x)) − 1.1 p(x))]: of the fine texture, the means of each of the `period`² phases of the grid of pixels, in windows of
+    `window` periods, differ by p; in a texture that does not repeat with the grid only by chance."""
+
+    def phases(pixels: Tensor) -> Tensor:
+        pixels = pixels.float()
+        fine = pixels - functional.avg_pool2d(functional.pad(pixels, (4, 4, 4, 4), mode="reflect"), 9, 1)
+        shuffled = functional.pixel_unshuffle(fine, period)
+        means = functional.avg_pool2d(shuffled, window, window // 2).unflatten(1, (3, period**2))
+        return (means - means.mean(dim=2, keepdim=True)).abs().mean((1, 2, 3, 4))
+
+    return functional.relu(phases(translation) - 1.1 * phases(picture)).mean()
 
 
 def teacher_loss(taught: Tensor, translation: Tensor) -> Tensor:

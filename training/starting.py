@@ -31,7 +31,7 @@ def _weights(bundle: Bundle, config: TrainingConfig) -> dict[str, Tensor]:
     arrays = {
         tensor.name.removeprefix("generator.").removesuffix(".fp16"): numpy_helper.to_array(tensor)
         for tensor in onnx.load(bundle.onnx).graph.initializer
-        if tensor.name.startswith("generator.")
+        if tensor.name.removeprefix("generator.").removesuffix(".fp16") in wanted
     }
     if {name: array.shape for name, array in arrays.items()} != {name: tuple(weight.shape) for name, weight in wanted.items()}:
         raise ConfigError(

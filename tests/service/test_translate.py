@@ -1,5 +1,6 @@
 """POST /translate and /cycle, on a running service with bundles of the repository."""
 
+import hashlib
 import io
 import json
 import time
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.bundle import list_bundles
-from tests.conftest import PHOTO, PICTURES, ROOT, Service, decoded, encoded, running_service, wait_until
+from tests.conftest import PHOTO, PICTURES, ROOT, Service, assert_problem, decoded, encoded, running_service, wait_until
 
 
 @pytest.mark.parametrize("direction", ["photo2monet", "monet2photo"])
@@ -211,6 +212,19 @@ def test_directions_tell_all_that_the_contract_names(service: Service) -> None:
     assert directions["monet2photo"]["source"] == "monet"
     named = {"source", "target", "version", "architecture", "trained_size", "precision", "provider", "evaluation"}
     assert all(named <= entry.keys() for entry in directions.values())
+
+
+def test_directions_tell_their_files_which_can_be_had_and_kept(service: Service) -> None:
+    files = {entry["direction"]: entry["files"] for entry in service.client.get("/directions").json()}["photo2monet"]
+    assert {"fp32", "int8"} <= {file["precision"] for file in files}
+    for file in files:
+        had = service.client.get(f"/{file['url']}")
+        assert (len(had.content), hashlib.sha256(had.content).hexdigest()) == (file["size"], file["sha256"])
+        assert "immutable" in had.headers["cache-control"]
+        again = service.client.get(f"/{file['url']}", headers={"If-None-Match": had.headers["etag"]})
+        assert again.status_code in (200, 304)
+    assert_problem(service.client.get("/models/photo2monet/2/../model.json"), 404)
+    assert_problem(service.client.get("/models/photo2monet/2/model.json"), 404)
 
 
 def test_page_documentation_health_and_metrics_are_there(service: Service, photo: bytes) -> None:

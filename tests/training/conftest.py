@@ -47,7 +47,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def tiny_config(domains: tuple[Path, Path], **fields: Any) -> TrainingConfig:
-    return load_config("lite", source=domains[0], target=domains[1], **(TINY | fields))
+    return load_config("paper", source=domains[0], target=domains[1], **(TINY | fields))
 
 
 def command(*arguments: object) -> list[str]:
@@ -56,7 +56,7 @@ def command(*arguments: object) -> list[str]:
 
 def train_command(domains: tuple[Path, Path], run: Path, **fields: Any) -> list[str]:
     settings = [part for name, value in (TINY | fields).items() for part in ("--set", f"{name}={value}")]
-    return command("train", "--preset", "lite", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
+    return command("train", "--preset", "paper", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -1,5 +1,7 @@
 """The architectures are those that the field knows, to the parameter."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,16 +9,18 @@ import torch
 from torch import nn
 
 from training.config import ConfigError, load_config
+from training.cyclegan import CycleGAN
 from training.discriminators import PatchGAN, make_discriminator
 from training.generators import ResnetGenerator, Widths, make_generator
+from training.perception import Features, load_features
 
 
 def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_standard_is_the_papers_generator_with_the_names_that_others_publish() -> None:
-    generator = make_generator(load_config("standard", source="x", target="y"))
+def test_paper_is_the_papers_generator_with_the_names_that_others_publish() -> None:
+    generator = make_generator(load_config("paper", source="x", target="y"))
     assert parameters(generator) == 11_378_179
     shapes = {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
     assert len(shapes) == 48
@@ -38,12 +42,12 @@ def test_lite_is_half_a_million_parameters_without_transposed_convolutions() -> 
 
 def test_the_trunk_can_be_wider_than_the_rest() -> None:
     generator = make_generator(load_config("lite", source="x", target="y", generator="mobile_resnet", trunk=96))
-    assert generator.architecture == "mobile_resnet_6blocks, channels 16-32-96-32-16, nearest upsampling"
+    assert generator.architecture == "mobile_resnet_6blocks, channels 16-32-96-32-16, bilinear upsampling, blurred downsampling, skip 0.5"
     assert {tuple(w.shape) for w in generator.model[10].state_dict().values() if w.ndim == 4} == {(96, 1, 3, 3), (96, 96, 1, 1)}
     with torch.no_grad():
         assert generator(torch.zeros(1, 3, 32, 64)).shape == (1, 3, 32, 64)
     with pytest.raises(ConfigError, match="trunk is for ResNets"):
-        load_config("lite", source="x", target="y", generator="unet_128", trunk=96)
+        load_config("paper", source="x", target="y", generator="unet_128", trunk=96)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_the_trunk_can_be_wider_than_the_rest() -> None:
     ],
 )
 def test_each_architecture_has_its_published_size(generator: str, count: int) -> None:
-    assert parameters(make_generator(load_config("standard", source="x", target="y", generator=generator))) == count
+    assert parameters(make_generator(load_config("paper", source="x", target="y", generator=generator))) == count
 
 
 @pytest.mark.parametrize(
@@ -72,11 +76,28 @@ def test_each_architecture_has_its_published_size(generator: str, count: int) ->
     ],
 )
 def test_a_translation_has_the_size_and_range_of_its_input(fields: dict[str, Any], size: tuple[int, int]) -> None:
-    generator = make_generator(load_config("standard", source="x", target="y", ngf=4, **fields))
+    generator = make_generator(load_config("paper", source="x", target="y", ngf=4, **fields))
     with torch.no_grad():
         translation = generator(torch.rand(2, 3, *size) * 2 - 1)
     assert translation.shape == (2, 3, *size)
     assert translation.abs().max() <= 1
+
+
+@torch.no_grad()
+def test_without_aliasing_flat_stays_flat_to_the_border_and_a_moved_picture_gives_the_same_moved() -> None:
+    torch.manual_seed(0)
+    smooth, papers = (make_generator(load_config(preset, source="x", target="y", ngf=8, n_blocks=2)) for preset in ("lite", "paper"))
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    assert float(smooth(flat).std()) < 1e-4
+    assert float(papers(flat).std()) > 0.01
+    picture = torch.rand(1, 3, 97, 96) * 2 - 1
+
+    def move_error(generator: nn.Module) -> float:
+        above, below = (generator(picture[:, :, start : start + 96]).squeeze() for start in (0, 1))
+        difference = (above[:, 1:] - below[:, :-1])[:, 24:-24, 24:-24]
+        return float(difference.std() / above.std())
+
+    assert move_error(smooth) < 0.5 * move_error(papers)
 
 
 def test_a_picture_is_translated_alike_alone_and_in_a_batch() -> None:
@@ -97,8 +118,55 @@ def test_the_critic_is_the_published_patchgan() -> None:
     assert critic(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 30, 30)
 
 
+def vgg_weights() -> dict[str, torch.Tensor]:
+    """Of torchvision's layout and size, at random."""
+    torch.manual_seed(0)
+    sizes = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+    convolutions = {index: nn.Conv2d(*channels, 3) for index, channels in sizes.items()}
+    return {f"features.{index}.{name}": w.detach() for index, conv in convolutions.items() for name, w in conv.named_parameters()}
+
+
+def test_critics_are_heads_on_the_features_of_a_frozen_network(tmp_path: Path) -> None:
+    torch.save(vgg_weights(), tmp_path / "vgg19.pth")
+    config = load_config("lite", source="x", target="y", features=str(tmp_path / "vgg19.pth"))
+    model = CycleGAN(config)
+    with torch.no_grad():
+        answers = model.D_Y(model.view(torch.rand(2, 3, 128, 96) * 2 - 1).seen)
+    assert answers.shape == (2, 4, 32, 24)
+    assert parameters(model.D_Y) < 1_000_000
+    assert not any("weight_" in name or "features" in name for name in model.state_dict())
+
+
+def test_features_of_both_layouts_of_files_are_the_same() -> None:
+    weights = vgg_weights()
+    names = zip((0, 2, 5, 7, 10), (2, 5, 9, 12, 16), strict=True)
+    other = {f"{to}.{kind}": weights[f"features.{of}.{kind}"] for of, to in names for kind in ("weight", "bias")}
+    deviation, mean = torch.tensor([0.229, 0.224, 0.225]), torch.tensor([0.485, 0.456, 0.406])
+    other |= {"0.weight": (1 / deviation).diag()[:, :, None, None], "0.bias": -mean / deviation}
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    for level, again in zip(Features(weights)(picture), Features(other)(picture), strict=True):
+        assert torch.allclose(level, again, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"), [("nowhere.pth", "cannot be read"), ("junk.pth", "holds no VGG-19"), ("vgg19", "torchvision")]
+)
+def test_without_a_file_of_features_one_is_told_where_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    torch.save({"a": torch.zeros(1)}, "junk.pth")
+    with pytest.raises(ConfigError, match=reason):
+        load_features(load_config("lite", source="x", target="y", features=features))
+    fallback = load_config("lite", source="x", target="y")
+    assert fallback.features == "none"
+    assert isinstance(make_discriminator(fallback), PatchGAN)
+
+
 def test_one_answer_of_the_critic_sees_70_by_70_pixels() -> None:
-    critic = make_discriminator(load_config("lite", source="x", target="y"))
+    critic = make_discriminator(load_config("paper", source="x", target="y"))
     convolutions = nn.Sequential(*(m for m in critic.model if isinstance(m, nn.Conv2d)))  # instance norm sees everything
     picture = torch.zeros(1, 3, 256, 256, requires_grad=True)
     convolutions(picture)[0, 0, 15, 15].backward()
@@ -108,23 +176,23 @@ def test_one_answer_of_the_critic_sees_70_by_70_pixels() -> None:
 
 
 def test_a_critic_of_pixels_judges_each_pixel() -> None:
-    critic = make_discriminator(load_config("standard", source="x", target="y", discriminator="pixel"))
+    critic = make_discriminator(load_config("paper", source="x", target="y", discriminator="pixel"))
     assert critic(torch.zeros(1, 3, 64, 48)).shape == (1, 1, 64, 48)
 
 
 def test_critics_without_a_norm_see_how_strong_a_texture_is() -> None:
     texture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    blind = make_discriminator(load_config("lite", source="x", target="y"))
+    blind = make_discriminator(load_config("paper", source="x", target="y"))
     with torch.no_grad():
         assert torch.allclose(blind(texture), blind(texture / 2), atol=0.05)
     for discriminator in ("patchgan", "pixel"):
-        seeing = make_discriminator(load_config("lite", source="x", target="y", discriminator=discriminator, critic_norm="none"))
+        seeing = make_discriminator(load_config("paper", source="x", target="y", discriminator=discriminator, critic_norm="none"))
         with torch.no_grad():
             assert torch.allclose(seeing(texture), 2 * seeing(texture / 2), rtol=0.01, atol=1e-6)
 
 
 def test_critics_of_several_scales_count_alike_and_the_coarser_ones_see_no_fine_texture() -> None:
-    critic = make_discriminator(load_config("lite", source="x", target="y", n_layers=2, n_scales=2, critic_norm="none"))
+    critic = make_discriminator(load_config("paper", source="x", target="y", n_layers=2, n_scales=2, critic_norm="none"))
     checkerboard = torch.ones(1, 3, 128, 128)
     checkerboard[:, :, ::2, ::2] = checkerboard[:, :, 1::2, 1::2] = -1
     with torch.no_grad():
@@ -133,7 +201,7 @@ def test_critics_of_several_scales_count_alike_and_the_coarser_ones_see_no_fine_
     assert answers[:, 0].abs().max() > 0
     assert answers[:, 1].abs().max() == 0
     with pytest.raises(ConfigError, match="too small for n_layers 3 and n_scales 4"):
-        load_config("lite", source="x", target="y", n_scales=4)
+        load_config("paper", source="x", target="y", crop_size=64, n_scales=4)
 
 
 def test_skip_adds_a_share_of_the_input() -> None:
@@ -147,7 +215,7 @@ def test_skip_adds_a_share_of_the_input() -> None:
 
 
 def test_spectral_norm_bounds_every_convolution_of_a_critic() -> None:
-    critic = make_discriminator(load_config("lite", source="x", target="y", spectral_norm=True))
+    critic = make_discriminator(load_config("paper", source="x", target="y", spectral_norm=True))
     for _ in range(30):
         critic(torch.rand(1, 3, 64, 64))  # each forward pass in training improves the estimate
     convolutions = [module for module in critic.modules() if isinstance(module, nn.Conv2d)]
