@@ -52,10 +52,24 @@ def maps(network: nn.Module, pixels: Pixels) -> Maps:
         return network(to_tensor(pixels[None]).to(device))
 
 
-def style(levels: Maps) -> Tensor:
-    """How it is painted: mean and standard deviation of each channel at each level (Li et al., "Demystifying Neural Style Transfer",
-    IJCAI 2017), (2 · channels,) doubles."""
-    return torch.cat([part[0].double() for level in levels for part in (level.mean(dim=(2, 3)), level.std(dim=(2, 3)))]).cpu()
+def style(levels: Maps) -> list[Tensor]:
+    """How a picture is painted: mean and deviation of each channel (Li et al., "Demystifying Neural Style Transfer", IJCAI 2017),
+    (2 · channels,) doubles a level."""
+    return [torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3))[0]]).double().cpu() for level in levels]
+
+
+def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+    """The levels' features, (n, d) each, side by side, (n, sum of d), so that each level counts as much as the others in a product.
+
+    Each is divided by one number, the root mean square of the `reals`' features, the same for every set: nothing that sets differ in is
+    normalised away, and no channel that real pictures hardly use is blown up.
+    """
+    total = sum(level.shape[1] for level in features)
+    scaled = (
+        level / real.square().mean().sqrt() * (total / len(features) / level.shape[1]) ** 0.5
+        for level, real in zip(features, reals, strict=True)
+    )
+    return torch.cat(list(scaled), dim=1)
 
 
 def content(source: Maps, translation: Maps) -> float:
@@ -66,15 +80,6 @@ def content(source: Maps, translation: Maps) -> float:
 
 def _standard(level: Tensor) -> Tensor:
     return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), keepdim=True) + 1e-3)
-
-
-def scaled_like(features: Tensor, reals: Tensor) -> Tensor:
-    """Each feature less its mean over `reals`, over its deviation there, or over a tenth of the middle feature's where that is more.
-
-    One scale for all sets: a set's own mean and deviation stay visible, and no feature drowns the others.
-    """
-    deviation = reals.std(dim=0)
-    return (features - reals.mean(dim=0)) / deviation.clamp_min(0.1 * float(deviation.median()) + 1e-12)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:

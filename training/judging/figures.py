@@ -1,7 +1,7 @@
 """All figures of a direction, what they mean, and one number of them to choose checkpoints by."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from training.data import Pixels
 from training.judging import measures
-from training.judging.features import content, kernel_distance, maps, scaled_like, style
+from training.judging.features import balanced, content, kernel_distance, maps, style
 from training.judging.inception import Inception, fid, kid
 from training.judging.likeness import Translate, psnr, shift_consistency, ssim
 
@@ -78,7 +78,7 @@ class Judge:
         self._networks = networks
         self._inception = inception
         self._sets = {"_floor": target_train, "_base": source}
-        self._scales = {key: _styles(network, target_train) for key, network in networks.items()}
+        self._reals = {key: _styles(network, target_train) for key, network in networks.items()}
         self._wanted = {key: self._scaled(key, target) for key in networks}
         self._real: Figures = {
             f"{key}{part}": kernel_distance(self._scaled(key, pictures), self._wanted[key])
@@ -122,7 +122,7 @@ class Judge:
         return {name: round(figure, 3) for name, figure in figures.items() if math.isfinite(figure)}, translations
 
     def _scaled(self, key: str, pictures: list[Pixels]) -> Tensor:
-        return scaled_like(_styles(self._networks[key], pictures), self._scales[key])
+        return balanced(_styles(self._networks[key], pictures), self._reals[key])
 
     def _by_inception(self, pictures: list[Pixels], part: str) -> Figures:
         assert self._inception is not None
@@ -130,8 +130,9 @@ class Judge:
         return {f"fid{part}": fid(features, self._seen), f"inception_kid{part}": kid(features, self._seen)}
 
 
-def _styles(network: nn.Module, pictures: Sequence[Pixels]) -> Tensor:
-    return torch.stack([style(maps(network, pixels)) for pixels in pictures])
+def _styles(network: nn.Module, pictures: list[Pixels]) -> list[Tensor]:
+    """Of all pictures, (n, d) a level."""
+    return [torch.stack(level) for level in zip(*(style(maps(network, pixels)) for pixels in pictures), strict=True)]
 
 
 def share_closed(figures: Mapping[str, float], key: str) -> float | None:
