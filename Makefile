@@ -10,6 +10,9 @@ test: .venv/test nginx chromium
 check: .venv/test
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
+fuzz: .venv/test
+	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/pictures/test_fuzzing.py -k tampered_with_is_decoded
+
 bench: .venv/test wrk
 	$(BIN)/python -m benchmarks
 
@@ -35,4 +38,4 @@ chromium:
 wrk:
 	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } || true
 
-.PHONY: vendor serve test check bench nginx chromium wrk
+.PHONY: serve test check fuzz bench vendor nginx chromium wrk

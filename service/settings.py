@@ -16,6 +16,8 @@ from service.engine.sessions import check_providers
 from service.keys import check_secret, read_keys
 
 PREFIX = "CYCLEGAN_"
+OF_THE_COMMAND = ("CYCLEGAN_URL", "CYCLEGAN_KEY")
+"""What `cyclegan translate` asks a service by; no settings."""
 CommaSeparated = NoDecode
 """Marks a list that is written `a,b,c` in the environment."""
 
@@ -146,7 +148,7 @@ class Settings(BaseSettings):
         """A misspelt variable would be left out in silence."""
         names = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
         for variable in sorted(os.environ):
-            if variable.upper().startswith(PREFIX) and variable.upper() not in names:
+            if variable.upper().startswith(PREFIX) and variable.upper() not in (*names, *OF_THE_COMMAND):
                 near = difflib.get_close_matches(variable, names, 1)
                 raise ValueError(f"there is no setting {variable}" + (f": is {near[0]} meant?" if near else ""))
         return values
