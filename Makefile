@@ -10,11 +10,18 @@ test: .venv/test nginx chromium
 check: .venv/test
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
+fuzz: .venv/test
+	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/pictures/test_fuzzing.py -k tampered_with_is_decoded
+
 bench: .venv/test wrk
 	$(BIN)/python -m benchmarks
 
+# The runtime that paints in the browser, from npm by its checksums; the repository has it, so only a new version needs this.
+vendor:
+	$(PYTHON) -m service.vendor
+
 .venv/serve: pyproject.toml
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable . && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[formats]' && touch $@
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@
@@ -31,4 +38,4 @@ chromium:
 wrk:
 	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } || true
 
-.PHONY: serve test check bench nginx chromium wrk
+.PHONY: serve test check fuzz bench vendor nginx chromium wrk

@@ -144,7 +144,7 @@ class CycleGAN(nn.Module):
             if self.objective.gradient_penalty:
                 losses.add(f"{name}_penalty", self.objective.gradient_penalty, gradient_penalty(judge, real.pixels, fake.pixels))
             if r1_weight:
-                losses.total = losses.total + r1_weight * r1_penalty(judge, real.pixels)
+                losses.add(f"{name}_r1", r1_weight, r1_penalty(judge, real.pixels))
         return losses
 
     def _content(self, view: View) -> Tensor:
