@@ -5,7 +5,7 @@ from pathlib import Path
 from onnx import TensorProto, helper
 
 from models.bundle import Bundle, Manifest, ModelFile, Precision, Version, load_bundle, sha256_of, write_version
-from service.engine.sessions import has_vnni
+from models.processor import has_vnni
 
 SHIPPED = Path(__file__).parent.parent / "models" / "photo2monet"
 SHAPE: list[str | int | None] = ["batch", "height", "width", 3]
@@ -21,9 +21,10 @@ def null_bundle(models: Path) -> Bundle:
 
 
 def lite_bundle(models: Path) -> Bundle:
-    """The shipped photo2monet, alone in its folder."""
+    """The shipped photo2monet, in a folder with its inverse."""
     models.mkdir()
-    (models / SHIPPED.name).symlink_to(SHIPPED)
+    for name in (SHIPPED.name, load_bundle(SHIPPED).manifest.inverse):
+        (models / name).symlink_to(SHIPPED.with_name(name))
     return load_bundle(models / SHIPPED.name)
 
 

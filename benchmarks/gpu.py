@@ -10,15 +10,14 @@ from onnx import TensorProto, helper
 from benchmarks import pictures, sessions
 from benchmarks.bundles import SHIPPED
 from benchmarks.report import Finding, ratios
-from benchmarks.servers import OURS, our_server
+from benchmarks.servers import our_server
 from benchmarks.serving import SIDE, Bench, Contenders, check, closed
 from models.bundle import Bundle, load_bundle
-from service.engine.sessions import CPU, CUDA, choose_providers, new_session
+from service.engine.sessions import CPU, CUDA, choose_providers, open_session
 from service.settings import usable_cpus
 
 BATCHES = (1, 4, 16, 64)
 CLIENTS = 128
-WORKERS = (1, 4, 8)
 PICTURE_GFLOP = {"lite": 5.75, "standard": 99.1}
 """Of a picture of 256×256 pixels, a multiplication and an addition being two."""
 
@@ -28,52 +27,32 @@ def why_none() -> str | None:
     providers, why = choose_providers(("auto",))
     if CUDA not in providers:
         return why
-    session = new_session(load_bundle(SHIPPED).onnx, providers, usable_cpus())
+    session = open_session(load_bundle(SHIPPED).onnx, providers, usable_cpus())
     return None if session.get_providers()[0] == CUDA else "CUDA's libraries did not load: pip install -e '.[gpu]'"
 
 
 def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> None:
-    """Each bundle's session with its best batch, and beside it the service with more and more workers."""
+    """Each bundle's session with its best batch, and beside it the service."""
     teraflops = matrix_rate(provider, bench.seconds)
     bench.report.findings.append(Finding("GPU: fp16 matrix products", f"{teraflops:.0f} TFLOP/s"))
     (picture,) = pictures.squares(SIDE, 1)
     for name, bundle in bundles.items():
-        session = new_session(bundle.path("fp16") or bundle.onnx, [provider, CPU], usable_cpus())
+        session = open_session(bundle.path("fp16") or bundle.onnx, [provider, CPU], usable_cpus())
         batch = sessions.best_batch(session, pictures.pixels(picture), bench.seconds / 5, BATCHES)
         bare = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
-        for workers in WORKERS:
-            with our_server(bundle.folder.parent, bench.logs, picture, workers=workers, providers=provider) as server:
-                contenders: Contenders = {
-                    f"bare session, batches of {len(batch)}": bare,
-                    **closed([server], picture, CLIENTS, bench.seconds),
-                }
-                rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients, {workers} workers", contenders)
-            over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(list(contenders)))
-            bench.report.findings.append(Finding(f"GPU: {name}, HTTP with {workers} workers / session", ratios(over_http, alone), "0.9"))
+        with our_server(bundle, bench.logs, picture, providers=provider) as server:
+            check([server], bundle.onnx)
+            contenders: Contenders = {f"bare session, batches of {len(batch)}": bare, **closed([server], picture, CLIENTS, bench.seconds)}
+            rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients", contenders)
+        over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(list(contenders)))
+        bench.report.findings.append(Finding(f"GPU: {name}, HTTP / session", ratios(over_http, alone), "0.9"))
         share = np.median(alone) * PICTURE_GFLOP[name] / 1000 / teraflops
         bench.report.findings.append(Finding(f"GPU: {name}, session's share of the matrix rate", f"{100 * share:.0f} %", "40 %"))
-        _one_client(bench, name, bundle, picture, provider)
         shown = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
-        difference = sessions.mean_difference(session, new_session(bundle.onnx, [CPU], usable_cpus()), shown)
+        difference = sessions.mean_difference(session, open_session(bundle.onnx, [CPU], usable_cpus()), shown)
         bench.report.findings.append(
             Finding(f"GPU: {name}, mean difference from the CPU's pictures", f"{difference:.2f}/255", "under 1/255")
         )
-
-
-def _one_client(bench: Bench, name: str, bundle: Bundle, picture: bytes, provider: str) -> None:
-    """Where CUDA graphs should tell most: nothing is batched, and a small generator waits for its kernels to be launched."""
-    recorded, models = f"{OURS}, CUDA graphs", bundle.folder.parent
-    with (
-        our_server(models, bench.logs, picture, providers=provider) as ordinary,
-        our_server(models, bench.logs, picture, recorded, providers=provider, cuda_graphs=True) as recording,
-    ):
-        servers = [ordinary, recording]
-        for server in servers:
-            server.suspend()
-        for _ in range(3):  # the first time with a shape is when it is recorded
-            check(servers, bundle.onnx)
-        rows = bench.side_by_side(f"{name}, GPU", "1 client", closed(servers, picture, 1, bench.seconds))
-    bench.compare(f"GPU: {name}, one client: median", rows, "p50_ms", {OURS: ""}, recorded)
 
 
 def matrix_rate(provider: str, seconds: float, side: int = 8192) -> float:

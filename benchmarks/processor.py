@@ -9,8 +9,9 @@ from benchmarks import pictures, sessions
 from benchmarks.report import NOTHING, Finding, ratios
 from benchmarks.serving import SIDE, Bench
 from models.bundle import Bundle
+from models.processor import has_vnni
 from pictures.decode import decode, open_picture
-from service.engine.sessions import CPU, has_vnni, new_session
+from service.engine.sessions import CPU, open_session
 from service.settings import usable_cpus
 
 
@@ -38,7 +39,7 @@ def int8(bench: Bench, name: str, bundle: Bundle, asked: str, photographs: bool)
     if path is None or not has_vnni():
         bench.report.findings.append(Finding(what, "nothing was measured: this CPU has no VNNI", asked))
         return
-    whole, quantised = (new_session(each, [CPU], usable_cpus()) for each in (bundle.onnx, path))
+    whole, quantised = (open_session(each, [CPU], usable_cpus()) for each in (bundle.onnx, path))
     shown = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
     contenders = {
         precision: partial(sessions.repeat, partial(sessions.run, session, shown[0][None]), bench.seconds)

@@ -5,6 +5,7 @@
     <direction>/config.pbtxt         what NVIDIA's Triton needs to serve the same folder (training/triton.py)
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
     <direction>/<version>/int8.onnx  the same in another precision, where the manifest lists one; so also fp16.onnx
+    <direction>/<version>/sample.webp what people are shown of it, and sample-source.webp what that was made from
     <direction>/<version>/tiling.onnx the same for tiles: instance norms' statistics in and out, too (training/tiling.py)
 
 A folder that does not match its manifest is refused by name.
@@ -24,6 +25,9 @@ Device = Literal["any", "cuda", "cpu-vnni"]
 Purpose = Literal["pictures", "tiles"]
 ONNX = "model.onnx"
 TILING = "tiling.onnx"
+VERSION_FILE = r"^[0-9]+/[A-Za-z0-9_.-]+$"
+FOR_PEOPLE = ("title", "years", "about", "sample", "sample_source")
+"""The manifest's fields that a page shows: an export of one more version keeps them."""
 
 
 class BundleError(Exception):
@@ -37,7 +41,7 @@ class _Entry(BaseModel):
 class ModelFile(_Entry):
     """One ONNX file of a version."""
 
-    path: str = Field(pattern=r"^[0-9]+/[A-Za-z0-9_.-]+$")
+    path: str = Field(pattern=VERSION_FILE)
     """Relative to the bundle's folder: `1/model.onnx`."""
     precision: Precision
     """What its convolutions compute in; fp32's weights may be stored as fp16."""
@@ -46,6 +50,8 @@ class ModelFile(_Entry):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     purpose: Purpose = "pictures"
     """What it translates: whole pictures, or tiles of larger ones."""
+    speedup: float | None = Field(None, gt=0)
+    """Times as fast as fp32, as measured at export on a CPU with VNNI; None where it was not measured."""
 
 
 class Version(_Entry):
@@ -90,18 +96,26 @@ class Manifest(_Entry):
     """The direction that leads back."""
     licence: str
     """What may be done with the weights."""
+    title: str | None = None
+    """What a person calls it: `Claude Monet`."""
+    years: str | None = None
+    """When the painter lived, or the paintings were made: `1840–1926`."""
+    about: str | None = None
+    """What it makes of a picture, in one sentence."""
+    sample: str | None = Field(None, pattern=VERSION_FILE)
+    """A small picture that it made …"""
+    sample_source: str | None = Field(None, pattern=VERSION_FILE)
+    """… and what it was made from, of the same size. Both, like versions' files, relative to the bundle's folder."""
     versions: tuple[Version, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A direction on disk, and the version of it to serve: checked against the manifest."""
+    """A direction on disk, and one version of it: checked against the manifest."""
 
     folder: Path
     manifest: Manifest
     version: Version
-    refused: tuple[str, ...] = ()
-    """What is wrong with newer versions."""
 
     @property
     def direction(self) -> str:
@@ -140,16 +154,26 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """The newest version whose files match the manifest. Raises BundleError, which says why none does."""
+def load_versions(folder: Path) -> tuple[list[Bundle], list[str]]:
+    """Every version whose files match the manifest, the newest first; and what is wrong with the others. Raises BundleError where
+    the manifest itself cannot be used."""
     manifest = read_manifest(folder)
+    sound: list[Bundle] = []
     problems: list[str] = []
     for version in sorted(manifest.versions, key=lambda v: v.version, reverse=True):
         mismatches = [problem for file in version.files if (problem := _mismatch(folder, file))]
-        if not mismatches:
-            return Bundle(folder, manifest, version, tuple(problems))
         problems += mismatches
-    raise BundleError("; ".join(problems))
+        if not mismatches:
+            sound.append(Bundle(folder, manifest, version))
+    return sound, problems
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The newest version whose files match the manifest. Raises BundleError, which says why none does."""
+    sound, problems = load_versions(folder)
+    if not sound:
+        raise BundleError("; ".join(problems))
+    return sound[0]
 
 
 def load_pair(folder: Path) -> list[Bundle]:
@@ -176,8 +200,10 @@ def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: 
     """Add the manifest's one version to the bundle in `folder`, its `files` in their order, and those `beside` it by name (the
     card and its pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
     (version,) = manifest.versions
-    earlier = read_manifest(folder).versions if (folder / MANIFEST).exists() else ()
-    manifest = manifest.model_copy(update={"versions": (*earlier, version)})
+    if (folder / MANIFEST).exists():
+        earlier = read_manifest(folder)
+        kept = {name: getattr(manifest, name) or getattr(earlier, name) for name in FOR_PEOPLE}
+        manifest = manifest.model_copy(update={"versions": (*earlier.versions, version), **kept})
 
     for file, content in zip(version.files, files, strict=True):
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it

@@ -1,122 +1,189 @@
-"""Uploaded bytes to pixels: checked from the header, shrunk, turned upright, in sRGB, on white."""
+"""A file to pixels: what it is, whether it may be decoded, then 8 bits, the size, sRGB, white behind it, upright."""
 
+import importlib
 import io
 import logging
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 
 from models.padding import Pixels
-from pictures.errors import BrokenPicture, NotAPicture, TooManyPixels
-
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+from pictures import bmp, gif, heif, jpeg, jxl, png, tags, tiff, unusual_tiff, webp
+from pictures.colours import to_srgb
+from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
+from pictures.identify import identify
+from pictures.orientation import upright, upright_size
+from pictures.parts import Parts
+from pictures.samples import to_8_bits
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked below, before decoding
-logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with an upload, its sender is told
+for library in ("PIL", "tifffile"):  # what is wrong with a file, its sender is told
+    logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module="PIL")
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_PARTS: dict[str, Callable[[bytes], Parts]] = {
+    "jpeg": jpeg.parts,
+    "png": png.parts,
+    "gif": gif.parts,
+    "bmp": bmp.parts,
+    "tiff": tiff.parts,
+    "webp": webp.parts,
+    "avif": heif.parts,
+    "heif": heif.parts,
+    "jxl": jxl.parts,
 }
-_ON_ITS_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_PLUGINS = {"heif": ("pillow_heif", "register_heif_opener", "HEIC"), "jxl": ("pillow_jxl", "", "JPEG XL")}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded upload."""
+    """A decoded file."""
 
     pixels: Pixels
     """(h, w, 3), its longest side no more than was asked for."""
     format: str
-    """Of the upload, in lower case: `jpeg`."""
+    """Of the file, in lower case: `jpeg`."""
     original_size: tuple[int, int]
-    """Width and height of the upload, upright."""
+    """Width and height of the file's picture, upright."""
 
 
-def open_picture(content: bytes, max_pixels: int) -> Image.Image:
-    """The first picture in `content`, of which no more than the header has been read. Raises NotAPicture and TooManyPixels."""
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except Exception as error:  # decoders raise anything at all
-        raise NotAPicture(f"The upload is not a picture of a format that is taken: {', '.join(FORMATS)}.") from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise TooManyPixels(width, height, max_pixels)
-    return image
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header has been read, and no more than that."""
+
+    image: Image.Image
+    parts: Parts
+    format: str
+    name: str
+    """How errors call it: empty, or the file's path."""
+
+    @property
+    def width(self) -> int:
+        """In pixels, before it is turned upright."""
+        return self.parts.canvas[0] if self.parts.canvas else self.image.width
+
+    @property
+    def height(self) -> int:
+        return self.parts.canvas[1] if self.parts.canvas else self.image.height
 
 
-def decode(image: Image.Image, size: int | None) -> Picture:
+def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
+    """The first picture in `source`, of which no more than the header has been read (of a JPEG XL, all). A file's path is named in errors.
+    Raises NotAPicture, BrokenPicture, and TooManyPixels (None: never); OSError for a path that cannot be read."""
+    content, name = (source, "") if isinstance(source, bytes) else (source.read_bytes(), str(source))
+    with _named(name):
+        file_format = identify(content)
+        _load_plugin(file_format)
+        try:
+            parts = _PARTS[file_format](content)
+            if parts.size is not None:
+                _check_size(*parts.size, max_pixels)
+            image = _opened(file_format, parts)
+        except PictureError:
+            raise
+        except Exception as error:  # decoders raise anything at all
+            raise _unopened(file_format, content, error) from error
+        opened = Opened(image, parts, file_format, name)
+        _check_size(opened.width, opened.height, max_pixels)
+        return opened
+
+
+def decode(opened: Opened, size: float | None) -> Picture:
     """The opened picture, its longest side shrunk to `size` pixels (None: as large as it is). Raises BrokenPicture."""
-    width, height = image.size
-    target = fitted(width, height, size)
-    try:
-        file_format = "jpeg" if image.format == "MPO" else str(image.format).lower()
-        image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))  # a JPEG is decoded at a half, a quarter or an eighth
-        image.load()  # which turns a TIFF by itself
-        turn = _turn(image)
-        whole = _to_8_bits(image)
-        shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        upright = shrunk if turn is None else shrunk.transpose(turn)
-        original_size = (height, width) if turn in _ON_ITS_SIDE else (width, height)
-        return Picture(np.asarray(_to_srgb(_on_white(upright))), file_format, original_size)
-    except Exception as error:
-        raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
+    image, parts, (width, height) = opened.image, opened.parts, (opened.width, opened.height)
+    with _named(opened.name):
+        try:
+            target = fitted(width, height, size)
+            if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
+                image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
+            orientation = _orientation(image) if parts.orientation is None else parts.orientation
+            image.info.pop("xmp", None)  # in which Pillow would find an orientation, unlike browsers
+            image.load()
+            whole = _on_canvas(to_8_bits(image, parts), parts.canvas)
+            shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+            profile = None if parts.overrules else parts.profile or image.info.get("icc_profile")
+            pixels = np.asarray(upright(to_srgb(shrunk, profile, parts.signal), orientation))
+            return Picture(pixels, opened.format, upright_size(width, height, orientation))
+        except PictureError:
+            raise
+        except Exception as error:
+            raise BrokenPicture(f"The picture is damaged and cannot be decoded ({error}): send it whole.") from error
 
 
-def fitted(width: int, height: int, size: int | None) -> tuple[int, int]:
+def fitted(width: int, height: int, size: float | None) -> tuple[int, int]:
     """Width and height with the longest side at most `size`: never enlarged, never under a pixel, the aspect ratio kept."""
     scale = 1.0 if size is None else min(1.0, size / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """To a mode that can be resized: L, RGB, CMYK or one of them with alpha."""
-    if image.mode.startswith("I") or image.mode == "F":
-        scale = 257 if image.mode.startswith("I") else 1
-        narrowed = Image.fromarray((np.asarray(image) // scale).clip(0, 255).astype(np.uint8))
-        narrowed.info = image.info
-        return narrowed
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image.convert("L") if image.mode == "1" else image
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings it upright, by its EXIF orientation; None where there is none, or none that can be read."""
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        yield
+    except PictureError as error:
+        if name:
+            error.args = (f"{name}: {error}",)
+        raise
+
+
+def _load_plugin(file_format: str) -> None:
+    """Raises NotAPicture where it is not installed."""
+    if file_format not in _PLUGINS:
+        return
+    module, register, name = _PLUGINS[file_format]
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise NotAPicture(
+            f"This is a {name}, which is taken only where this project's extra `formats` is installed "
+            "(pip install 'cyclegan-service[formats]'): send it as JPEG or PNG."
+        ) from error
+    if register:
+        getattr(plugin, register)()
+
+
+def _check_size(width: int, height: int, max_pixels: int | None) -> None:
+    if min(width, height) < 1:
+        raise BrokenPicture(f"The picture has {width} × {height} pixels: it is empty or damaged. Send it whole.")
+    if max_pixels is not None and width * height > max_pixels:
+        raise TooManyPixels(width, height, max_pixels)
+
+
+def _opened(file_format: str, parts: Parts) -> Image.Image:
+    if file_format == "tiff" and parts.misread:
+        return unusual_tiff.read(parts)
+    try:
+        return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
     except Exception:
-        return None
+        if file_format == "tiff":
+            return unusual_tiff.read(parts)
+        raise
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if "A" not in image.getbands() or image.mode == "LAB":
-        return image
-    colours = image.convert("RGBA")
-    flat = Image.new("RGB", image.size, "white")
-    flat.paste(colours, mask=colours.getchannel("A"))
-    flat.info = image.info
-    return flat
+def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:
+    if file_format == "tiff":
+        return NotAPicture(
+            f"This is a TIFF of a kind that is not taken ({tiff.described(content)}): export it with 8 or 16 bits a sample, or as PNG."
+        )
+    if file_format == "bmp":
+        return NotAPicture(f"This is a BMP of a kind that is not taken ({error}): export it with 24 bits a pixel, or as PNG.")
+    return BrokenPicture(f"The {file_format.upper()} is damaged and cannot be opened: send it whole.")
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Through the embedded profile; where there is none, or it is of no use, as the mode says."""
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, embedded, _SRGB, outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # a profile that does not fit its picture: viewers ignore it too
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _orientation(image: Image.Image) -> int:
+    return tags.orientation(image.info.get("exif") or b"")
+
+
+def _on_canvas(frame: Image.Image, canvas: tuple[int, int, int, int] | None) -> Image.Image:
+    """A frame where it lies, and nothing around it."""
+    if canvas is None or canvas == (*frame.size, 0, 0):
+        return frame
+    width, height, left, top = canvas
+    whole = Image.new("RGBA", (width, height), (255, 255, 255, 0))
+    whole.paste(frame.convert("RGBA"), (left, top))
+    return whole

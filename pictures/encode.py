@@ -1,14 +1,12 @@
 """Pixels to the bytes of a file, with no metadata."""
 
-import os
-import tempfile
-import threading
+import io
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
+from pictures.errors import TooLongForFormat
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "jpeg": {"optimize": False},
@@ -18,35 +16,25 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """The formats that are written, each at a fast level."""
 SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}
+LONGEST = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
+"""Pixels that a side may have (libjpeg's, libwebp's and libavif's limits); PNG has room for any."""
 
 
-KEPT = 4 * 2**20
-"""Bytes that a thread keeps in memory from one picture to the next."""
-
-
-class _Scratch(threading.local):
-    """A file in memory for each thread, with a descriptor: Pillow lets go of the interpreter's lock while it compresses only
-    where it can write to one. It lasts, since each call of the system lets go of the lock too, and has to wait for it."""
-
-    def __init__(self) -> None:
-        in_memory = hasattr(os, "memfd_create")
-        self.file = open(os.memfd_create("picture"), "w+b", buffering=0) if in_memory else tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-
-
-_scratch = _Scratch()
+def check_size(width: int, height: int, file_format: str) -> None:
+    """Raises TooLongForFormat where a picture of this size cannot be written in that format."""
+    longest = LONGEST.get(file_format)
+    if longest is not None and max(width, height) > longest:
+        raise TooLongForFormat(
+            f"The answer would have {width} × {height} pixels, and a side of {file_format.upper()} has at most {longest:,}: "
+            "ask for PNG (format=png) or a smaller size."
+        )
 
 
 def encode(pixels: Pixels, file_format: str, quality: int) -> bytes:
-    """`pixels`, uint8 (h, w, 3), as a file of one of OPTIONS; `quality` from 1 to 100 (PNG is lossless)."""
+    """`pixels`, uint8 (h, w, 3), as a file of one of OPTIONS; `quality` from 1 to 100 (PNG is lossless). Raises TooLongForFormat."""
+    image = Image.fromarray(pixels)
+    check_size(*image.size, file_format)
     options = OPTIONS[file_format] | ({} if file_format == "png" else {"quality": quality})
-    file = _scratch.file
-    file.seek(0)
-    image = Image.new("RGB", pixels.shape[1::-1], None)  # not filled: that would be one time more to wait for the lock
-    image.frombytes(np.ascontiguousarray(pixels))
+    file = io.BytesIO()
     image.save(file, file_format.upper(), **options)
-    size = file.tell()
-    file.seek(0)
-    content = file.read(size)
-    if size > KEPT:
-        file.truncate(0)
-    return content
+    return file.getvalue()

@@ -1,30 +1,13 @@
-"""`python -m service`: settings → server, one or several."""
+"""`python -m service` is `cyclegan serve`."""
 
-import argparse
+if __name__ == "__main__":  # what codecs need not import
+    import signal
 
-from pydantic import ValidationError
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process while it loads
 
-from service.server import serve
-from service.settings import Settings, describe
-from service.workers import serve_with_workers
+    import typer
 
+    from service.cli import serve
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m service", description="Serve the bundles in CYCLEGAN_MODELS.")
-    parser.add_argument("--show-settings", action="store_true", help="print every setting with its value, and end")
-    arguments = parser.parse_args()
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        wrong = "\n".join(
-            f"  CYCLEGAN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["type"] != "default_factory_not_called"
-        )
-        raise SystemExit(f"error: these settings cannot be used:\n{wrong}") from None
-    if arguments.show_settings:
-        print(describe(settings))
-        return
-    serve_with_workers(settings) if settings.workers > 1 else serve(settings)
-
-
-if __name__ == "__main__":
-    main()
+    typer.run(serve)

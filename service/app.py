@@ -1,101 +1,108 @@
-"""Wires the rooms."""
+"""The parts put together."""
 
 import asyncio
 import gc
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
+import structlog
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from service import openapi, problems, tracing
+from service import __version__, openapi, problems
 from service.engine.engine import Engine
+from service.keys import Keys
+from service.middleware import PROBES, Observer
 from service.pipeline import Pipeline
-from service.routes import directions, health, inference, translate
-from service.routes.direct import Direct
+from service.routes import directions, health, inference, page, repository, translate
+from service.routes.uploads import Budget
 from service.settings import Settings
-from service.telemetry import LINES, Observer, configure_logging
+from service.telemetry import configure_logging
 
-WEB = Path(__file__).parent / "web"
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "manifest-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-    "Service-Worker-Allowed": "/",  # the worker lies in /web and keeps the page at /
-    "X-Content-Type-Options": "nosniff",
-}
 DESCRIPTION = "Unpaired image translation with CycleGAN: send a picture, get it back as the other domain would have it."
+EXPOSED = ("Content-Disposition", "ETag", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "X-Cycle-Error", "X-Model",
+           "X-Request-ID")  # fmt: skip
+"""Headers that pages of other origins may read."""
+
+log = structlog.get_logger()
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service. `settings` come from the environment where none are given."""
     settings = settings or Settings()
     configure_logging(settings.log_format)
-    engine = Engine(settings)
+    os.environ.setdefault("OTEL_SERVICE_NAME", "cyclegan")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
-            warming = asyncio.create_task(engine.serve(await engine.open()))  # /health answers meanwhile
-            _handle_signals(engine, settings.drain_seconds)
-            if settings.workers > 1:
-                await warming  # and until then it does not listen: others do
-            yield
-            await warming
-            await engine.stop()
-        finally:
-            LINES.write_out()  # here, since SIGTERM ends the process before uvicorn returns
+        pipeline = app.state.pipeline
+        _handle_signals(app, settings.drain_seconds)
+        await pipeline.start()
+        gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again
+        warming = asyncio.create_task(_end_where_nothing_works(app, settings.drain_seconds))
+        yield
+        warming.cancel()
+        await pipeline.stop()
 
     app = FastAPIOffline(  # FastAPI whose /docs asks nothing of anyone else
-        title="CycleGAN service", description=DESCRIPTION, version="1", lifespan=lifespan, redoc_url=None, static_url="/web/docs",
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py does, and it costs nothing where nobody asks for it
+        title="CycleGAN service", description=DESCRIPTION, version=__version__, lifespan=lifespan, redoc_url=None, static_url="/web/docs",
+        root_path=settings.root_path,
+        telemetry={  # spans go where OTEL_EXPORTER_OTLP_ENDPOINT says
+            "auto_configure": True, "metrics": False, "logs": False, "operation_spans": False,
+            "exclude": lambda scope: scope["path"] in PROBES,
+        },
     )  # fmt: skip
-    app.state.pipeline = Pipeline(settings, engine)
+    app.state.pipeline = Pipeline(settings, Engine(settings))
+    app.state.keys = Keys([key.get_secret_value() for key in settings.api_keys], settings.keys_file)
+    app.state.uploads = Budget(settings.max_uploads_bytes)
+    app.state.draining = app.state.failed = False
     problems.install(app)
     openapi.install(app)
-    for room in (translate, directions, health, inference):
-        app.include_router(room.router)
-    app.mount("/web", PageFiles(directory=WEB), name="web")
-    app.add_api_route("/", _page, include_in_schema=False)
-    app.middleware_stack = Observer(tracing.traced(Direct(app.build_middleware_stack(), translate.router.routes)))
+    for routes in (translate, directions, health, inference, repository, page):
+        app.include_router(routes.router)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED
+        )
+    app.add_middleware(Observer, slow_seconds=settings.slow_seconds)
     return app
 
 
-class PageFiles(StaticFiles):
-    """The page's files, with the page's headers."""
-
-    def file_response(self, *args: Any, **options: Any) -> Response:
-        response = super().file_response(*args, **options)
-        response.headers.update(PAGE_HEADERS)
-        return response
-
-
-async def _page() -> FileResponse:
-    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
-
-
-def _handle_signals(engine: Engine, drain_seconds: float) -> None:
-    """SIGTERM fails readiness first, and stops the server `drain_seconds` later, when load balancers have seen it.
-    SIGHUP loads what is new."""
+def _handle_signals(app: FastAPI, drain_seconds: float) -> None:
+    """SIGTERM fails readiness first, and stops the server `drain_seconds` later, when load balancers have seen it; until then all is
+    answered. SIGHUP loads what is new."""
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread is sent signals
     loop = asyncio.get_running_loop()
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
-        engine.draining = True
+        app.state.draining = True
         if callable(stop):
             loop.call_soon_threadsafe(loop.call_later, drain_seconds, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)
     if hasattr(signal, "SIGHUP"):
         tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps none
-        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(engine.reload())))
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(_reload(app))))
+
+
+async def _end_where_nothing_works(app: FastAPI, seconds: float) -> None:
+    """Where no model can be run: /health/ready says why for `seconds`, and the process ends."""
+    if not await app.state.pipeline.engine.started():
+        app.state.failed = True
+        await asyncio.sleep(seconds)
+        signal.raise_signal(signal.SIGINT)
+
+
+async def _reload(app: FastAPI) -> None:
+    try:
+        app.state.keys.reload()
+    except ValueError as error:
+        log.error("keys not read again", reason=str(error))
+    await app.state.pipeline.engine.reload()

@@ -5,6 +5,7 @@ What is in the output already is not done again, so the same command resumes aft
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -12,10 +13,12 @@ import structlog
 from pyarrow import fs
 
 from models import padding
+from models.bundle import list_bundles, load_bundle
 from pictures.decode import decode, open_picture
 from pictures.encode import SUFFIXES, encode
 from pictures.errors import PictureError
-from service.engine.catalog import Catalog, Generator
+from service.engine.generator import Generator
+from service.engine.sessions import choose_providers
 from service.settings import Settings
 from service.telemetry import configure_logging
 
@@ -38,25 +41,26 @@ class Translator:
             content = file.read()
         try:
             picture = decode(open_picture(content, self._settings.max_pixels), self._arguments.size)
+            version = self._generator.bundle.version
+            padded = padding.pad(picture.pixels, version.multiple, version.smallest_side)
+            translated = padding.crop(self._generator.run([padded])[0], *picture.pixels.shape[:2])
+            answer = encode(translated, self._arguments.format, self._arguments.quality)
         except PictureError as error:
             return row | {"problem": str(error)}
-        version = self._generator.bundle.version
-        padded = padding.pad(picture.pixels, version.multiple, version.smallest_side)
-        translated = padding.crop(self._generator.run([padded])[0], *picture.pixels.shape[:2])
         path = f"{target_folder}/{output_name(row['name'], self._arguments.format)}"
         target.create_dir(path.rpartition("/")[0], recursive=True)
         with target.open_output_stream(f"{path}.part") as file:
-            file.write(encode(translated, self._arguments.format, self._arguments.quality))
+            file.write(answer)
         target.move(f"{path}.part", path)  # whole, or not there at all
         return row | {"problem": ""}
 
 
 def open_generator(settings: Settings, direction: str) -> Generator:
-    """Ends the program with those there are where there is no such direction."""
-    generators = {generator.direction: generator for generator in Catalog(settings.models, settings.providers, 1).open_new()}
-    if direction not in generators:
-        raise SystemExit(f"error: there is no direction {direction}; there are: {', '.join(sorted(generators))}")
-    return generators[direction]
+    """The newest version. Ends the program with those there are where there is no such direction."""
+    directions = [folder.name for folder in list_bundles(settings.models)]
+    if direction not in directions:
+        raise SystemExit(f"error: there is no direction {direction}; there are: {', '.join(directions)}")
+    return Generator(load_bundle(settings.models / direction), choose_providers(settings.providers)[0], 1, settings.precision)
 
 
 def located(uri: str) -> tuple[fs.FileSystem, str]:
@@ -77,7 +81,7 @@ def output_name(name: str, file_format: str) -> str:
     return f"{name}.{SUFFIXES[file_format]}"
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     settings = Settings()
     parser = argparse.ArgumentParser(prog="python -m service.bulk", description=__doc__)
     parser.add_argument("--input", required=True, help="folder or bucket of pictures, nested as you like")
@@ -87,11 +91,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=sorted(SUFFIXES), default="jpeg")
     parser.add_argument("--quality", type=int, default=90, help="1 to 100 (default %(default)s)")
     parser.add_argument("--gpus", type=float, default=0, help="of a GPU for each actor: 0.25 puts four on one (default: CPU)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    arguments, settings = parse_arguments(), Settings()
+def main(given: Sequence[str] | None = None) -> None:
+    """`given`: arguments, else the program's own."""
+    arguments, settings = parse_arguments(given), Settings()
     configure_logging(settings.log_format)
     open_generator(settings, arguments.direction)
     done = list_names(arguments.output)

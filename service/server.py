@@ -2,31 +2,37 @@
 
 import contextlib
 import math
-import socket
+import signal
 import sys
 
 import uvicorn
 
+from service.app import create_app
+from service.protocol import BoundedHead
 from service.settings import Settings
 
 CANNOT_START = 3
 """Exit status, uvicorn's own."""
 
 
-def serve(settings: Settings, bound: socket.socket | None = None) -> None:
-    """Until a signal ends it, on the socket that is given, or else on one of its own. Raises SystemExit where it cannot start."""
+def serve(settings: Settings) -> None:
+    """Until a signal ends it. Raises SystemExit where it cannot start."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app has its own way with it
+    app = create_app(settings)
     config = uvicorn.Config(
-        "service.app:create_app",
-        factory=True,
+        app,
         host=settings.host,
         port=settings.port,
+        http=BoundedHead,
         log_config=None,
-        access_log=False,  # Observer writes a better line
+        access_log=False,  # middleware.py writes a better line
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
     )
     server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):
-        server.run([bound] if bound else None)
-    if not server.started:
+        server.run()
+    if not server.started or app.state.failed:
         sys.exit(CANNOT_START)

@@ -1,7 +1,10 @@
 """One typed, documented configuration a run. A preset is a YAML file of these fields under training/presets/."""
 
+import difflib
 import importlib.util
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +12,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 PRESETS = Path(__file__).parent / "presets"
+CONFIG = "config.yaml"
+"""In a run's folder: the configuration that it was trained with last."""
 
 
 class ConfigError(ValueError):
@@ -40,13 +45,16 @@ Weights = Annotated[tuple[Weight, Weight], BeforeValidator(_as_pair)]
 
 
 def domain_name(folder: Path) -> str:
-    """The folder's own name. `horse2zebra/trainA` is horse and `horse2zebra/trainB` zebra; A and B in a folder without a 2."""
-    folder = folder.resolve()
-    if folder.name not in ("trainA", "trainB"):
-        return folder.name
-    index = "AB".index(folder.name[-1])
-    names = folder.parent.name.split("2")
-    return names[index] if len(names) == 2 and all(names) else "AB"[index]
+    """The folder's own name, of a link the link's. `horse2zebra/trainA` is horse and `horse2zebra/trainB` zebra; A and B in a folder
+    without a 2. Made of letters, digits, _ and -, as a direction's name must be: `winter photos` is winter_photos, `été` ete."""
+    folder = Path(os.path.abspath(folder))
+    name = folder.name
+    if re.fullmatch("train[AB]", name, re.IGNORECASE):
+        index = "AB".index(name[-1].upper())
+        names = folder.parent.name.split("2")
+        name = names[index] if len(names) == 2 and all(names) else "AB"[index]
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_")
 
 
 class TrainingConfig(BaseModel):
@@ -59,11 +67,17 @@ class TrainingConfig(BaseModel):
     or a plain folder of pictures (see training/data.py)."""
     target: Path
     """Folder of domain Y, laid out the same, or the trainB/."""
+    source_name: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,49}$")
+    """The source domain's name in directions, like photo in photo2monet; empty: the folder's, with _ for what is no letter or digit."""
+    target_name: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,49}$")
+    """The target domain's name."""
 
     steps: int = Field(200_000, ge=1)
     """Training steps. One step updates both generators, then both critics."""
     batch_size: int = Field(1, ge=1)
-    """Pictures of each domain in one step, on each device."""
+    """Pictures of each domain that are computed at once, on each device."""
+    accumulate: int = Field(1, ge=1)
+    """Batches in a step: their gradients are averaged, as of one batch that is so many times as large, in the memory of one."""
     load_size: Annotated[tuple[int, int], BeforeValidator(_as_range)] = (286, 286)
     """A picture is scaled so that its shorter side is drawn from this range, in pixels, before cropping."""
     crop_size: int = Field(256, ge=32, multiple_of=4)
@@ -149,8 +163,12 @@ class TrainingConfig(BaseModel):
     beside it."""
     critic_warmup: int = Field(0, ge=0)
     """The first so many steps train the critics alone, where they are new beside generators that are not."""
+    n_critic: int = Field(1, ge=1)
+    """Steps of the critics for each step of the generators, which are trained in one step of so many: 5 is usual with wgan-gp."""
     lr: float = Field(2e-4, gt=0)
     """Adam's learning rate, until it decays."""
+    critic_lr: float | None = Field(None, gt=0)
+    """The critics' own rate (Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017); empty: lr."""
     beta1: float = Field(0.5, ge=0, lt=1)
     """Adam's first momentum; the second is 0.999."""
     decay_steps: int | None = Field(None, ge=0)
@@ -158,14 +176,19 @@ class TrainingConfig(BaseModel):
     ema: float = Field(0.999, ge=0, lt=1)
     """Decay a step of the generators' moving average, which is what is sampled, evaluated and exported; less in the first steps."""
 
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto`: bf16 autocast where the processor computes in it, else fp32."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """`auto`: bf16 autocast where the processor computes in it, else fp16 with scaled gradients on GPUs and fp32 on CPUs."""
     channels_last: bool = False
     """Keep pictures channel by channel in memory: often faster with bf16 on GPUs."""
     compile: bool = False
     """Let torch.compile fuse the networks: slow to start, then faster on most GPUs."""
     device: str = "auto"
     """`auto`: CUDA where it is there, else the CPU; or what torch calls a device."""
+    cache: Literal["auto", "device", "memory", "bytes", "files"] = "auto"
+    """Where training pictures are kept: decoded on the `device` or in `memory`, or decoded anew for each step from the files' `bytes` in
+    memory or from the `files`. `auto`: the first of these, the device only where it is a GPU, that takes at most half of what is free."""
+    workers: int | None = Field(None, ge=1)
+    """Threads that cut the next steps' crops; empty: as many as there are processors, 8 at most."""
     seed: int = Field(0, ge=0)
     """Seeds weights, crops, order and pools."""
 
@@ -173,6 +196,13 @@ class TrainingConfig(BaseModel):
     """Steps between checkpoints."""
     sample_every: int = Field(1000, ge=1)
     """Steps between sample sheets."""
+    sample_size: int | None = Field(None, ge=32)
+    """Side in pixels of the pictures on sample sheets; empty: the upper end of load_size, 512 at most."""
+    evaluate_every: int = Field(0, ge=0)
+    """Steps between evaluations on test pictures, after each of which the weights with the best score so far, in the mean of both
+    directions, are kept in best.pt; 0: none."""
+    evaluate_count: int = Field(50, ge=2)
+    """Pictures of each folder that these judge by, at most."""
     log_every: int = Field(50, ge=1)
     """Steps that a line of losses.csv averages over."""
 
@@ -197,8 +227,14 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
         if self.discriminator == "patchgan" and self.crop_size < 3 * 2 ** (self.n_layers + self.n_scales - 1):
             raise ValueError(f"crop_size {self.crop_size} is too small for n_layers {self.n_layers} and n_scales {self.n_scales}")
+        for which, name in (("source", self.source_domain), ("target", self.target_domain)):
+            if not 1 <= len(name) <= 49:
+                folder = getattr(self, which)
+                raise ValueError(f"{which}: no name of a domain can be made of {folder}'s: give one, like --set {which}_name=photo")
         if self.source_domain == self.target_domain:
-            raise ValueError(f"source and target are both named {self.source_domain}: give the folders different names")
+            raise ValueError(
+                f"source and target are both named {self.source_domain}: give the folders different names, or --set target_name=…"
+            )
         return self
 
     @property
@@ -208,11 +244,11 @@ class TrainingConfig(BaseModel):
 
     @property
     def source_domain(self) -> str:
-        return domain_name(self.source)
+        return self.source_name or domain_name(self.source)
 
     @property
     def target_domain(self) -> str:
-        return domain_name(self.target)
+        return self.target_name or domain_name(self.target)
 
     @property
     def direction(self) -> str:
@@ -224,31 +260,67 @@ class TrainingConfig(BaseModel):
         """What F does."""
         return f"{self.target_domain}2{self.source_domain}"
 
-    def lr_at(self, step: int) -> float:
-        """The learning rate of step `step` (from 0): constant, then linear to 0 at `steps`."""
-        decay_steps = self.steps // 2 if self.decay_steps is None else self.decay_steps
-        return self.lr * min(1.0, (self.steps - step) / max(decay_steps, 1))
+    @property
+    def has_features(self) -> bool:
+        """Whether there is a frozen network, wherever its weights are."""
+        return self.features != "none"
 
-    def save(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+    @property
+    def step_size(self) -> int:
+        """Pictures of each domain in one step, on each device."""
+        return self.batch_size * self.accumulate
+
+    def lr_at(self, step: int, lr: float | None = None) -> float:
+        """The learning rate of step `step` (from 0), the generators' or one that begins at `lr`: constant, then linear to 0 at `steps`."""
+        decay_steps = self.steps // 2 if self.decay_steps is None else self.decay_steps
+        return (lr or self.lr) * min(1.0, (self.steps - step) / max(decay_steps, 1))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def load_config(preset: str, **fields: Any) -> TrainingConfig:
-    """The fields of a preset or of a YAML file, and over them `fields`. Raises ConfigError, which says what to change."""
-    file = Path(preset) if Path(preset).suffix == ".yaml" else PRESETS / f"{preset}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-        raise ConfigError(f"there is no preset {preset!r}; the presets are: {known}; or name a YAML file")
+    """The fields of a preset, a YAML file or a run's folder, and over them `fields`. Raises ConfigError, which says what to change."""
+    file = _preset_file(preset)
     try:
-        merged = yaml.safe_load(file.read_text()) | fields
-        if merged.get("features") == "auto":
-            merged["features"] = "vgg19" if importlib.util.find_spec("torchvision") else "none"
-        return TrainingConfig(**merged)
-    except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{file} is no YAML file of a configuration's fields: {error}") from None
+        fields = yaml.safe_load(file.read_text("utf-8")) | fields
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is no YAML file of a configuration's fields: {_one_line(error)}") from None
+    if fields.get("features") == "auto":
+        fields["features"] = "vgg19" if importlib.util.find_spec("torchvision") else "none"
+    return make_config(fields)
+
+
+def make_config(fields: dict[str, Any]) -> TrainingConfig:
+    """Raises ConfigError, which names each field that cannot be used."""
+    try:
+        return TrainingConfig(**fields)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc'])) or 'configuration'}: {p['msg']}" for p in error.errors())
-        raise ConfigError("; ".join(problems)) from None
+        raise ConfigError("; ".join(map(_problem, error.errors()))) from None
+
+
+def _preset_file(preset: str) -> Path:
+    path = Path(preset)
+    if (path / CONFIG).is_file():
+        return path / CONFIG
+    if path.is_file():
+        return path
+    named = PRESETS / f"{preset}.yaml"
+    if not named.is_file():
+        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        what = "file" if path.suffix in (".yaml", ".yml") else "preset"
+        raise ConfigError(f"there is no {what} {preset!r}; the presets are: {known}; or name a YAML file, or a run's folder")
+    return named
+
+
+def _problem(error: Any) -> str:
+    field = ".".join(map(str, error["loc"])) or "configuration"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, TrainingConfig.model_fields, 1)
+        return f"{field}: there is no such field" + (f"; did you mean {near[0]}?" if near else "")
+    if error["type"] == "missing":
+        return f"{field}: name the folder, like --{field} data/photo"
+    return f"{field}: {error['msg']}"
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
@@ -256,7 +328,14 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     fields = {}
     for setting in settings:
         name, separator, value = setting.partition("=")
-        if not separator:
+        if not separator or not name:
             raise ConfigError(f"--set {setting}: write a field and its value, like --set steps=20000")
-        fields[name] = yaml.safe_load(value)
+        try:
+            fields[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: {value!r} is no value ({_one_line(error)})") from None
     return fields
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

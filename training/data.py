@@ -1,79 +1,161 @@
-"""Two unpaired domains: each a folder of pictures, decoded once and kept, cropped anew for every step."""
+"""Two unpaired domains: each a folder of pictures, cropped anew for every step."""
 
+import hashlib
 import logging
-from collections.abc import Iterator
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional
 
 from models.padding import Pixels
+from pictures.decode import decode, open_picture
+from pictures.errors import PictureError
+from pictures.identify import SUFFIXES
 from training.config import ConfigError, TrainingConfig
+from training.memory import choose_cache
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN} - {".eps", ".ps"}
-"""What Pillow opens by itself; PostScript would need a program of its own."""
+
+CPU = torch.device("cpu")
+SMALLEST_SIDE = 16
+"""In pixels, of pictures to learn from or to judge by."""
+TRAIN = ("train", "training")
+TEST = ("test", "tests", "testing", "val", "valid", "validation")
+"""Names of folders, in small letters, by what is preferred."""
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """The picture files in `folder` and below, in a fixed order. Raises ConfigError where there are none."""
+def list_pictures(folder: Path, without: Path | None = None) -> list[Path]:
+    """The picture files in `folder` and below, in a fixed order; links are followed, hidden files and folders left out, and the folder
+    `without`. Raises ConfigError where there are none."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder: a domain is a folder with train/ and test/ in it")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        raise ConfigError(f"{folder} is {'no folder' if folder.exists() else 'not there'}: name the folder that the pictures are in")
+    excluded = without and without.resolve()
+    paths = sorted(path for path in _walk(folder, set()) if not excluded or excluded not in path.resolve().parents)
     if not paths:
         raise ConfigError(f"{folder} holds no pictures")
     return paths
 
 
+def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
+    here = folder.resolve()
+    if here in above:  # a link to a folder that it is in
+        return
+    for path in folder.iterdir():
+        if path.name.startswith((".", "__MACOSX", "@eaDir")):
+            continue
+        if path.is_dir():
+            yield from _walk(path, above | {here})
+        elif path.suffix.lower() in SUFFIXES:
+            if path.is_file():
+                yield path
+            else:
+                log.warning("skipped %s: a link to nothing", path)
+
+
 def train_folder(domain: Path) -> Path:
     """Where a domain's training pictures are: in train/ where there is one, else in the folder itself."""
-    return domain / "train" if (domain / "train").is_dir() else domain
+    return _below(domain, TRAIN) or domain
 
 
 def test_folder(domain: Path) -> Path:
-    """A domain's test pictures: test/, or testA/ beside a trainA/; where there are none, its training pictures."""
-    beside = domain.resolve().with_name(domain.resolve().name.replace("train", "test"))
-    tests = beside if domain.resolve().name in ("trainA", "trainB") else domain / "test"
-    return tests if tests.is_dir() else train_folder(domain)
+    """A domain's test pictures: test/ (or val/), or testA/ beside a trainA/; where there are none, its training pictures."""
+    return _tests(domain) or train_folder(domain)
+
+
+def train_pictures(domain: Path) -> list[Path]:
+    """The domain's training pictures. Raises ConfigError where there are none."""
+    return list_pictures(train_folder(domain), without=_tests(domain))
+
+
+def test_pictures(domain: Path) -> list[Path]:
+    """The domain's test pictures; where there are none, its training pictures, with a line in the log."""
+    tests = _tests(domain)
+    if tests is None:
+        _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
+        return train_pictures(domain)
+    return list_pictures(tests)
+
+
+def paired_folders(data: Path) -> dict[str, Path]:
+    """trainA/ and trainB/ in `data`, as source and target. Raises ConfigError where they are not there."""
+    folders = {name: _below(data, (f"train{letter}", letter)) for name, letter in (("source", "a"), ("target", "b"))}
+    if not all(folders.values()):
+        raise ConfigError(f"--data {data}: it has no trainA/ and trainB/; name the two folders of pictures with --source and --target")
+    return {name: folder for name, folder in folders.items() if folder}
+
+
+def _tests(domain: Path) -> Path | None:
+    absolute = Path(os.path.abspath(domain))
+    if paired := re.fullmatch("train([ab])", absolute.name.lower()):
+        return _below(absolute.parent, [f"{name}{paired[1]}" for name in TEST])
+    return _below(domain, TEST)
+
+
+def _below(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first folder in `folder` that has one of the names, in small letters or capitals."""
+    if not folder.is_dir():
+        return None
+    folders = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
+    return next((folders[name] for name in names if name in folders), None)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning(message)
+
+
+def fingerprint(paths: Sequence[Path], root: Path) -> str:
+    """A hash of what pictures these are: their names below `root`, their sizes, and their first 64 kB. Where they lie does not count."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
+            digest.update(file.read(65536))
+    return digest.hexdigest()
 
 
 def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pixels]:
     """The pictures as (h, w, 3) RGB bytes, shrunk to `shorter_side`; a broken file is named and skipped.
     Raises ConfigError where none can be read."""
     with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda path: read_picture(path, shorter_side), paths)
+        read = pool.map(lambda path: read_large_enough(path, shorter_side), paths)
         pictures = [pixels for pixels in read if pixels is not None]
     if not pictures:
-        raise ConfigError(f"none of the {len(paths)} pictures beside {paths[0]} can be read")
+        raise ConfigError(f"none of the {len(paths)} pictures beside {paths[0]} can be used")
     return pictures
 
 
-def read_picture(path: Path, shorter_side: int | None = None) -> Pixels | None:
-    """One picture as (h, w, 3) RGB bytes; None, with a line in the log, for a file that is none."""
+def read_picture(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
+    """One picture as (h, w, 3) RGB bytes, read as the service reads it, from its file's `content` where that was read already; None,
+    with a line in the log that names it, for a file that is none."""
     try:
-        with Image.open(path) as image:
-            picture = _rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # decoders raise anything at all
+        opened = open_picture(path.read_bytes() if content is None else content, max_pixels=None)
+        sides = (opened.width, opened.height)
+        return decode(opened, shorter_side and shorter_side * max(sides) / min(sides)).pixels
+    except (PictureError, OSError) as error:
         log.warning("skipped %s: %s", path, error)
         return None
-    if shorter_side is not None and min(picture.size) > shorter_side:
-        scale = shorter_side / min(picture.size)
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB, with white behind what is transparent."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+def read_large_enough(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
+    """The same; None, with a line in the log, for a picture too small to learn or judge anything by."""
+    pixels = read_picture(path, shorter_side, content)
+    if pixels is not None and min(pixels.shape[:2]) < SMALLEST_SIDE:
+        log.warning("skipped %s: %d × %d pixels; a side has %d at least", path, pixels.shape[1], pixels.shape[0], SMALLEST_SIDE)
+        return None
+    return pixels
 
 
 def from_bytes(pictures: Tensor) -> Tensor:
@@ -96,31 +178,58 @@ def to_pixels(pictures: Tensor) -> Pixels:
     return to_bytes(pictures).cpu().numpy()
 
 
+class Undecoded(Sequence[Pixels]):
+    """Pictures that are decoded whenever they are asked for, from their files or from the files' bytes."""
+
+    def __init__(self, paths: Sequence[Path], shorter_side: int, keep_bytes: bool) -> None:
+        self._paths, self._shorter_side = paths, shorter_side
+        self._contents = [path.read_bytes() for path in paths] if keep_bytes else None
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Pixels:  # type: ignore[override]  # no slices
+        """The picture; where its file is broken, the next one that is not. Raises ConfigError where all are."""
+        for i in (*range(index, len(self)), *range(index)):
+            content = None if self._contents is None else self._contents[i]
+            pixels = read_large_enough(self._paths[i], self._shorter_side, content)
+            if pixels is not None:
+                return pixels
+        raise ConfigError(f"none of the {len(self)} pictures beside {self._paths[0]} can be used")
+
+
 class Domain:
     """The training pictures of one domain. Which pictures a step sees, and how, follows from (seed, step) alone,
     so a resumed run goes on exactly where it stopped."""
 
-    def __init__(self, pictures: list[Pixels], config: TrainingConfig, stream: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, pictures: Sequence[Pixels], config: TrainingConfig, stream: int, rank: int = 0, *, listed: int = 0, fingerprint: str = "",
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
         self.pictures = pictures
         self.config = config
-        self.stream = stream
-        """Keeps the random numbers of the two domains apart."""
-        self.rank, self.ranks = rank, ranks
-        """Of several processes each takes its share of a batch that is `ranks` times as large."""
-        self._epoch, self._order = -1, np.empty(0, np.int64)
+        self.listed, self.fingerprint = listed or len(pictures), fingerprint
+        """Of all processes' pictures: how many there are, and their hash."""
+        self._seed = (config.seed, stream, rank) if rank else (config.seed, stream)
+        """Keeps the random numbers of domains and of processes apart."""
+        self._on_device = [torch.tensor(pixels, device=device).permute(2, 0, 1) for pixels in pictures] if device else None
+        self._order = lru_cache(2)(self._order_of)  # of this epoch and the next, which several threads ask for
 
     def batch(self, step: int) -> Tensor:
-        """Step `step`'s (batch_size, 3, crop_size, crop_size) floats in [-1, 1]."""
-        first = (step * self.ranks + self.rank) * self.config.batch_size
-        return to_tensor(np.stack([self._sample(first + i) for i in range(self.config.batch_size)]))
+        """Step `step`'s (step_size, 3, crop_size, crop_size) floats in [-1, 1]."""
+        size = self.config.step_size
+        drawn = [self._draw(step * size + i) for i in range(size)]
+        if self._on_device is not None:
+            return from_bytes(torch.stack([_random_crop_on_device(self._on_device[i], self.config, random) for i, random in drawn]))
+        return to_tensor(np.stack([_random_crop(self.pictures[i], self.config, random) for i, random in drawn]))
 
-    def _sample(self, position: int) -> Pixels:
+    def _draw(self, position: int) -> tuple[int, np.random.Generator]:
+        """Which picture it is, and the random numbers that cut it."""
         epoch, index = divmod(position, len(self.pictures))
-        if epoch != self._epoch:
-            self._order = np.random.default_rng((self.config.seed, self.stream, epoch)).permutation(len(self.pictures))
-            self._epoch = epoch
-        random = np.random.default_rng((self.config.seed, self.stream, epoch, index))
-        return _random_crop(self.pictures[self._order[index]], self.config, random)
+        return int(self._order(epoch)[index]), np.random.default_rng((*self._seed, epoch, index))
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng((*self._seed, epoch)).permutation(len(self.pictures))
 
 
 def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Generator) -> Pixels:
@@ -135,22 +244,57 @@ def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Gener
     return np.asarray(ImageOps.mirror(crop) if flipped else crop)
 
 
-def load_domains(config: TrainingConfig, rank: int = 0, ranks: int = 1) -> tuple[Domain, Domain]:
-    """Source and target training pictures, decoded and kept."""
-    x, y = (read_pictures(list_pictures(train_folder(domain)), config.load_size[1]) for domain in (config.source, config.target))
-    return Domain(x, config, 0, rank, ranks), Domain(y, config, 1, rank, ranks)
+def _random_crop_on_device(picture: Tensor, config: TrainingConfig, random: np.random.Generator) -> Tensor:
+    """The same of (3, h, w) bytes where they are: scaled whole, which costs a GPU nothing, and cut. (crop_size, crop_size, 3)."""
+    height, width = picture.shape[1:]
+    scale = random.integers(*config.load_size, endpoint=True) / min(height, width)
+    sides = round(height * scale), round(width * scale)
+    if sides != (height, width):
+        scaled = functional.interpolate(picture[None].float(), sides, mode="bicubic", antialias=True)[0]
+        picture = scaled.round().clamp(0, 255).to(torch.uint8)
+    left, top = (int(random.integers(side - config.crop_size, endpoint=True)) for side in sides[::-1])
+    crop = picture[:, top : top + config.crop_size, left : left + config.crop_size]
+    flipped = config.flip and random.random() < 0.5
+    return (crop.flip(2) if flipped else crop).permute(1, 2, 0)
+
+
+def load_domains(config: TrainingConfig, rank: int = 0, ranks: int = 1, device: torch.device = CPU) -> tuple[Domain, Domain]:
+    """Source and target training pictures, kept as the configuration says or as memory allows: of several processes each has its
+    share. Raises ConfigError."""
+    listed = [train_pictures(domain) for domain in (config.source, config.target)]
+    shares = [paths[rank::ranks] or paths for paths in listed]
+    where, size = choose_cache(config.cache, [*shares[0], *shares[1]], config.load_size[1], device)
+    if where in ("bytes", "files"):
+        log.warning("the pictures take %.1f GB as pixels: they are decoded anew for each step, from %s", size / 1e9, where)
+
+    def load(stream: int, domain: Path) -> Domain:
+        pictures: Sequence[Pixels]
+        if where in ("bytes", "files"):
+            pictures = Undecoded(shares[stream], config.load_size[1], keep_bytes=where == "bytes")
+        else:
+            pictures = read_pictures(shares[stream], config.load_size[1])
+            if tiny := sum(min(pixels.shape[:2]) < config.crop_size for pixels in pictures):
+                log.warning("%d of %d pictures in %s are smaller than crop_size and are enlarged", tiny, len(pictures), domain)
+        known = fingerprint(listed[stream], train_folder(domain))
+        return Domain(
+            pictures, config, stream, rank, listed=len(listed[stream]), fingerprint=known, device=device if where == "device" else None
+        )
+
+    return load(0, config.source), load(1, config.target)
 
 
 def batches(x: Domain, y: Domain, first: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of both domains from step `first` on, on `device`. The next is cut while the step before it computes."""
+    """The batches of both domains from step `first` on, on `device`. The next are cut, in several threads, while a step computes."""
+    workers = x.config.workers or min(os.cpu_count() or 1, 8)
 
     def cut(step: int) -> tuple[Tensor, Tensor]:
         pair = x.batch(step), y.batch(step)
-        return (pair[0].pin_memory(), pair[1].pin_memory()) if device.type == "cuda" else pair
+        pin = device.type == "cuda" and pair[0].device.type == "cpu"
+        return (pair[0].pin_memory(), pair[1].pin_memory()) if pin else pair
 
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(cut, first)
-        for step in count(first + 1):
-            of_x, of_y = following.result()
-            following = thread.submit(cut, step)
+    with ThreadPoolExecutor(workers) as threads:
+        following = deque(threads.submit(cut, step) for step in range(first, first + workers))
+        for step in count(first + workers):
+            of_x, of_y = following.popleft().result()
+            following.append(threads.submit(cut, step))
             yield of_x.to(device, non_blocking=True), of_y.to(device, non_blocking=True)

@@ -1,9 +1,11 @@
-"""Several processes that train one run, as torchrun starts them: each takes its share of the batch, and gradients are averaged.
+"""Several processes that train one run, as torchrun starts them: each has its share of the pictures, and gradients are averaged.
 
 Without torchrun there is one process, rank 0 of 1, and nothing here does anything.
 """
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -29,15 +31,27 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def average_gradients(networks: nn.Module) -> None:
-    """Each parameter's gradient becomes its mean over all processes: that of the whole batch."""
-    if distributed.is_initialized():
-        gradients = [parameter.grad for parameter in networks.parameters() if parameter.grad is not None]
-        whole = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(whole)
-        shares = (whole / distributed.get_world_size()).split([gradient.numel() for gradient in gradients])
-        for gradient, share in zip(gradients, shares, strict=True):
-            gradient.copy_(share.view_as(gradient))
+def share(networks: nn.Module, losses: Callable[..., Any]) -> nn.Module:
+    """A module whose forward is `losses`, and after whose backward the gradients of the `networks` are their mean over all processes:
+    that of the whole batch. They are averaged while others are still computed (Li et al., "PyTorch Distributed", VLDB 2020)."""
+    module = _Losses(networks, losses)
+    if not distributed.is_initialized():
+        return module
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def accumulating(module: nn.Module, is_last: bool) -> AbstractContextManager:
+    """Around the computation of a batch: but for the step's last, gradients stay in the process."""
+    return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) and not is_last else nullcontext()
+
+
+class _Losses(nn.Module):
+    def __init__(self, networks: nn.Module, losses: Callable[..., Any]) -> None:
+        super().__init__()
+        self.networks, self._losses = networks, losses
+
+    def forward(self, *arguments: Any) -> Any:
+        return self._losses(*arguments)
 
 
 def average(value: Tensor) -> Tensor:

@@ -3,18 +3,20 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from models.bundle import load_pair
-from training.checkpoints import load_generators
+from training.checkpoints import load_generators, with_folders
 from training.config import ConfigError
-from training.data import Pixels, list_pictures, read_pictures, test_folder, train_folder
+from training.data import Pixels, read_pictures, test_pictures, train_pictures
+from training.files import check_writable
 from training.judging.features import EfficientNetLite0
 from training.judging.figures import Judge, score
 from training.judging.inception import load_inception
 from training.judging.likeness import Translate
-from training.perception import Features, file_weights
+from training.perception import load_features
 from training.sampling import bundle_translator, translator
 from training.sheets import judging_sheet
 
@@ -50,18 +52,24 @@ class Means:
         """By the figure that each makes. Raises ConfigError for a file that holds no VGG-19."""
         networks: dict[str, nn.Module] = {"kid": EfficientNetLite0()}
         if self.features:
-            networks["style"] = Features(file_weights(self.features))
+            vgg = load_features(str(self.features))
+            networks["style"] = cast(nn.Module, vgg)
         return {key: network.to(self.device) for key, network in networks.items()}
 
 
-def evaluate_run(run: Path, means: Means, source: Path | None = None, target: Path | None = None, beside: Path | None = None) -> dict:
+def evaluate_run(
+    run: Path, means: Means, *, source: Path | None = None, target: Path | None = None, best: bool = False, beside: Path | None = None
+) -> dict:
     """The figures of both directions, also left in evaluation.json, with a sheet of each, `<direction>.jpg`, beside it.
 
-    The pictures are those of the run's own test folders, or of `source` and `target`. Sheets show `beside`, a bundle, too, or its way
-    back. Pictures whose shorter side is above 512 pixels are shrunk to that. Raises ConfigError, BundleError.
+    The pictures are those of the run's own domains, or of `source` and `target`; the weights the last, or the `best` that were kept.
+    Sheets show `beside`, a bundle, too, or its way back. Pictures whose shorter side is above 512 pixels are shrunk to that.
+    Raises ConfigError, BundleError.
     """
-    config, generators, step = load_generators(run)
-    x, y = source or config.source, target or config.target
+    trained, generators, step = load_generators(run, best)
+    config = with_folders(trained, source, target)
+    check_writable(run)
+    x, y = config.source, config.target
     g, f = (translator(generators[name].to(means.device)) for name in ("G", "F"))
     directions = [Direction(config.direction, x, y, g, f), Direction(config.inverse, y, x, f, g)]
     return _evaluate(directions, means, run, {"steps": step}, beside)
@@ -82,8 +90,8 @@ def _evaluate(directions: list[Direction], means: Means, output: Path, told: dic
     others = {bundle.direction: bundle_translator(bundle, means.providers()) for bundle in load_pair(beside)} if beside else {}
     for direction in directions:
         source, target, train = (
-            _read(folder, means.count)
-            for folder in (test_folder(direction.source), test_folder(direction.target), train_folder(direction.target))
+            _read(paths, means.count)
+            for paths in (test_pictures(direction.source), test_pictures(direction.target), train_pictures(direction.target))
         )
         if min(map(len, (source, target, train))) < 2:
             raise ConfigError("sets of pictures are compared, of two in each folder at least: add some")
@@ -97,8 +105,7 @@ def _evaluate(directions: list[Direction], means: Means, output: Path, told: dic
     return evaluation
 
 
-def _read(folder: Path, count: int) -> list[Pixels]:
-    """At most `count`, evenly spread over the folder, where neighbours are often alike."""
-    paths = list_pictures(folder)
+def _read(paths: list[Path], count: int) -> list[Pixels]:
+    """At most `count`, evenly spread over a folder, where neighbours are often alike."""
     spread = [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else paths
     return read_pictures(spread, LARGEST_SHORTER_SIDE)

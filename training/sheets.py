@@ -9,11 +9,13 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from training.config import TrainingConfig
-from training.data import Pixels, list_pictures, read_pictures, test_folder
+from training.data import Pixels, read_pictures, test_pictures
 from training.judging.likeness import Translate
 from training.sampling import translator
 
 ROWS = 4
+LARGEST_SIDE = 512
+"""In pixels, of a sheet's pictures where the configuration does not say: what pictures are translated at when they are served."""
 JUDGED = 40
 JUDGED_TILE = (256, 256)
 CARD_TILE = (256, 192)
@@ -22,8 +24,8 @@ CARD_TILE = (256, 192)
 
 def read_samples(config: TrainingConfig) -> tuple[Pixels, Pixels]:
     """A few test pictures of each domain, (ROWS, side, side, 3) bytes, cut square."""
-    side = config.load_size[1] // 4 * 4
-    x, y = (read_pictures(list_pictures(test_folder(domain))[:ROWS]) for domain in (config.source, config.target))
+    side = (config.sample_size or min(config.load_size[1], LARGEST_SIDE)) // 4 * 4
+    x, y = (read_pictures(test_pictures(domain)[:ROWS]) for domain in (config.source, config.target))
     return _cut(x, (side, side)), _cut(y, (side, side))
 
 
@@ -61,8 +63,9 @@ def _cut(pictures: Sequence[Pixels], size: tuple[int, int]) -> Pixels:
 
 
 def _there_and_back(there: nn.Module, back: nn.Module, pictures: Pixels) -> list[Pixels]:
-    translations = translator(there)(pictures)
-    return [pictures, translations, translator(back)(translations)]
+    """One after another, which takes less memory than all at once."""
+    translations = np.concatenate([translator(there)(picture[None]) for picture in pictures])
+    return [pictures, translations, np.concatenate([translator(back)(picture[None]) for picture in translations])]
 
 
 def _jpeg(columns: list[Pixels]) -> bytes:

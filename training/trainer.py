@@ -2,7 +2,9 @@
 
 import math
 import signal
+from contextlib import suppress
 from pathlib import Path
+from statistics import mean
 from types import FrameType
 from typing import Any, cast
 
@@ -13,15 +15,30 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from training import distributed
-from training.checkpoints import CHECKPOINT, CONFIG, check_resumable, load_checkpoint, save_checkpoint
-from training.config import TrainingConfig
+from training.checkpoints import (
+    BEST,
+    CHECKPOINT,
+    check_pictures,
+    check_resumable,
+    existing_checkpoint,
+    load_checkpoint,
+    not_written,
+    save_checkpoint,
+)
+from training.config import CONFIG, ConfigError, TrainingConfig
 from training.cyclegan import CycleGAN, View
-from training.data import batches, load_domains
+from training.data import Domain, batches, load_domains
+from training.evaluation import Means, evaluate_run
+from training.files import whole
 from training.logs import RunLog
 from training.objectives import HistoryPool
+from training.records import records
 from training.sheets import read_samples, run_sheet
 from training.starting import starting_weights
 from training.teachers import Teacher
+
+Pair = tuple[View, View]
+"""Of pictures of both domains, or of translations to both."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -29,31 +46,48 @@ class NonFiniteLoss(RuntimeError):
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: CUDA where it is there, else the CPU."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    """`auto`: CUDA where it is there, else the CPU. Raises ConfigError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+        return device
+    except Exception as error:  # each device has its own
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"device: {name} cannot be used here ({reason}): leave device=auto, or name cpu") from None
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether the processor itself computes in bf16; emulated bf16 is slower than fp32."""
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bf16 where the processor itself computes in it, since emulated bf16 is slower than fp32; else fp16 on GPUs, fp32 on CPUs."""
+    if name != "auto":
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 class Trainer:
-    """One run in its folder: made new, or from the folder's checkpoint where there is one."""
+    """One run in its folder: made new, or from the folder's checkpoint where there is one; with other pictures or settings than that
+    has only where `force` says so."""
 
-    def __init__(self, config: TrainingConfig, run: Path) -> None:
+    def __init__(self, config: TrainingConfig, run: Path, force: bool = False) -> None:
         self.config = config
         self.run = run
+        self.force = force
         self.rank, self.ranks = distributed.start()
         self.device = choose_device(config.device)
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
+        self.dtype = choose_precision(config.precision, self.device)
         self.step = 0
+        self.changes: list[str] = []
+        """What of the configuration is other than the checkpoint's."""
 
+        checkpoint = load_checkpoint(run)
+        if checkpoint:
+            self.changes = check_resumable(checkpoint, config, self.ranks, force)
         torch.manual_seed(config.seed)
         self.model = CycleGAN(config)
-        if config.start:
+        if config.start and not checkpoint:
             self.model.load_state_dict(self.model.state_dict() | starting_weights(config.start, config))
         self.memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]  # torch's stubs lack it
@@ -62,20 +96,26 @@ class Trainer:
         self.ema = AveragedModel(self.generators, multi_avg_fn=self._average)
         self.generator_optimizer = self._optimizer(self.generators)
         self.critic_optimizer = self._optimizer(self.critics)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self._state: dict[str, Any] = {
             "model": self.model,
             "ema": self.ema,
             "generator_optimizer": self.generator_optimizer,
             "critic_optimizer": self.critic_optimizer,
+            "scaler": self.scaler,
         }
-        """What every process holds alike. A checkpoint holds it, and the configuration, the step, each process's pools, and
-        the losses that no line of the log holds yet."""
+        """What every process holds alike. A checkpoint holds it, and the configuration, the step, each process's pools,
+        the losses that no line of the log holds yet, and what the pictures are."""
         self.pool_x = HistoryPool(config.pool_size, 2 * (config.seed + self.rank))
         self.pool_y = HistoryPool(config.pool_size, 2 * (config.seed + self.rank) + 1)
         self._losses: list[dict[str, Tensor]] = []
-        self._resume()
+        self._data: dict[str, dict[str, Any]] = {}
+        if checkpoint:
+            self._resume(checkpoint)
         self.teacher = Teacher(config, self.device)
         self._compile()
+        self._generator_losses = distributed.share(self.generators, self.model.generator_losses)
+        self._critic_losses = distributed.share(self.critics, self.model.critic_losses)
         self._stop = False
 
     def _optimizer(self, networks: nn.Module) -> torch.optim.Adam:
@@ -94,16 +134,26 @@ class Trainer:
         """The moving averages of the generators, "G" and "F"."""
         return cast(nn.ModuleDict, self.ema.module)
 
-    def _resume(self) -> None:
-        checkpoint = load_checkpoint(self.run)
-        if checkpoint is not None:
-            check_resumable(checkpoint, self.config, self.ranks)
-            for name, part in self._state.items():
-                part.load_state_dict(checkpoint[name])
-            self.step = checkpoint["step"]
-            for pool, state in zip((self.pool_x, self.pool_y), checkpoint["pools"][self.rank], strict=True):
-                pool.load_state_dict(state)
-            self._losses = [{name: part.to(self.device) for name, part in parts.items()} for parts in checkpoint["losses"]]
+    def _resume(self, checkpoint: dict[str, Any]) -> None:
+        for name, part in self._state.items():
+            if saved := checkpoint.get(name):  # the scaler has no state where it scales nothing
+                part.load_state_dict(saved)
+        for optimizer in (self.generator_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:
+                group["betas"] = (self.config.beta1, 0.999)
+        self.step = checkpoint["step"]
+        pools = checkpoint["pools"]
+        for pool, state in zip((self.pool_x, self.pool_y), pools[self.rank % len(pools)], strict=True):
+            kept = [picture for picture in state["pictures"] if picture.shape[-1] == self.config.crop_size]
+            pool.load_state_dict(state | {"pictures": kept[: self.config.pool_size]})
+        self._losses = [{name: part.to(self.device) for name, part in parts.items()} for parts in checkpoint["losses"]]
+        self._data = checkpoint.get("data", {})
+
+    def _look_at(self, *domains: tuple[str, Domain]) -> None:
+        """Raises ConfigError where the pictures are others than those that the run was begun with."""
+        found = {name: {"pictures": domain.listed, "sha256": domain.fingerprint} for name, domain in domains}
+        check_pictures(self._data, found, self.force)
+        self._data = found
 
     def save(self) -> Path:
         """Write the checkpoint. Raises NonFiniteLoss, and leaves the one before, where the losses since the last line are not finite."""
@@ -112,22 +162,28 @@ class Trainer:
         pools = distributed.gather((self.pool_x.state_dict(), self.pool_y.state_dict()))
         state = {name: part.state_dict() for name, part in self._state.items()}
         position = {"config": self.config.model_dump(mode="json"), "step": self.step, "pools": pools, "losses": self._losses}
-        return save_checkpoint(self.run, position | state) if self.rank == 0 else self.run / CHECKPOINT
+        origin = {"data": self._data, "records": records()}
+        return save_checkpoint(self.run, position | state | origin) if self.rank == 0 else self.run / CHECKPOINT
 
     def train(self) -> None:
         """Train until `steps`, or until Ctrl-C, after which the same command resumes."""
         config = self.config
         console = Console(soft_wrap=True, quiet=self.rank > 0)
-        precision = "bf16" if self.bf16 else "fp32"
+        precision = str(self.dtype).removeprefix("torch.")
         console.print(f"{self.run}: step {self.step} of {config.steps} on {self.device} in {precision}, {self.ranks} process(es)")
-        x, y = load_domains(config, self.rank, self.ranks)
-        console.print(f"{len(x.pictures)} pictures of {config.source_domain}, {len(y.pictures)} of {config.target_domain}")
+        if self.changes:
+            console.print(f"changed since the checkpoint: {'; '.join(self.changes)}")
+        x, y = load_domains(config, self.rank, self.ranks, self.device)
+        self._look_at((config.source_domain, x), (config.target_domain, y))
+        console.print(f"{x.listed} pictures of {config.source_domain}, {y.listed} of {config.target_domain}")
         samples = read_samples(config)
-        log = RunLog(self.run, self.step) if self.rank == 0 else None
-        if log:
-            config.save(self.run / CONFIG)
+        log: RunLog | None = None
         handlers = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            if self.rank == 0:
+                log = RunLog(self.run, self.step)
+                with whole(self.run / CONFIG) as file:
+                    file.write(config.to_yaml().encode())
             with _progress(console) as progress:
                 bar = progress.add_task("", total=config.steps, completed=self.step)
                 for pair in batches(x, y, self.step, self.device):
@@ -144,43 +200,94 @@ class Trainer:
                             log.losses(self.step, config.lr_at(self.step - 1), means)
                     if log and self._due(config.sample_every):
                         log.sheet(self.step, run_sheet(dict(self.averaged.items()), samples))
-                    if self.step % config.checkpoint_every == 0:
+                    judged = config.evaluate_every and self._due(config.evaluate_every)
+                    if self.step % config.checkpoint_every == 0 or judged:
                         self.save()
+                    if log and judged:
+                        log.evaluation(self.step, self._evaluate())
             self.save()
+        except OSError as error:
+            raise not_written(self.run, error) from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             if log:
-                log.close()
+                with suppress(OSError):  # which was told already, unless it is of no more than the curves
+                    log.close()
         distributed.leave()
         ended = "done" if self.step >= config.steps else "stopped; the same command resumes"
         console.print(f"step {self.step} of {config.steps}: {ended} ({self.run / CHECKPOINT})")
+
+    def _evaluate(self) -> dict[str, dict[str, Any]]:
+        """The figures of the checkpoint that was just saved, by direction; it is kept as the best where none before was better."""
+        features = None if self.config.features in ("none", "vgg19") else Path(self.config.features)
+        evaluation = evaluate_run(self.run, Means(self.config.evaluate_count, features, device=str(self.device)))
+        score, best = mean(each["score"] for each in evaluation["directions"].values()), load_checkpoint(self.run, BEST)
+        if not best or score > best["score"]:
+            saved = existing_checkpoint(self.run)
+            kept = {name: saved[name] for name in ("config", "step", "ema", "data", "records")}
+            save_checkpoint(self.run, kept | {"evaluation": evaluation, "score": score}, BEST)
+        return evaluation["directions"]
 
     def train_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Both generators, then both critics; returns the parts of the losses, detached, still on the device."""
         config = self.config
         x, y = x.contiguous(memory_format=self.memory_format), y.contiguous(memory_format=self.memory_format)
         distributed.seed_step(config.seed, self.step, self.rank)
-        for optimizer in (self.generator_optimizer, self.critic_optimizer):
+        for optimizer, lr in ((self.generator_optimizer, config.lr), (self.critic_optimizer, config.critic_lr)):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr_at(self.step)
+                group["lr"] = config.lr_at(self.step, lr)
 
-        self.critics.requires_grad_(False)
-        with self._autocast():
-            with torch.no_grad():
-                real_x, real_y = self.model.view(x), self.model.view(y)
-            losses, fake_x, fake_y = self.model.generator_losses(real_x, real_y, self.teacher.lesson(x, y), measure=not self._losses)
-        if self.step >= config.critic_warmup:
-            self._update(self.generator_optimizer, self.generators, losses.total)
+        pairs = [self._views(*pair) for pair in zip(x.split(config.batch_size), y.split(config.batch_size), strict=True)]
+        parts, fakes = self._train_generators(pairs) if self.step % config.n_critic == 0 else ([], self._translated(pairs))
         self.ema.update_parameters(self.generators)
+        parts += self._train_critics(pairs, fakes)
+        self.scaler.update()
+        names = dict.fromkeys(name for each in parts for name in each)
+        return {name: torch.stack([each[name].detach() for each in parts if name in each]).mean() for name in names}
 
+    def _views(self, x: Tensor, y: Tensor) -> Pair:
+        with self._autocast(), torch.no_grad():
+            return self.model.view(x), self.model.view(y)
+
+    def _train_generators(self, pairs: list[Pair]) -> tuple[list[dict[str, Tensor]], list[Pair]]:
+        """A step on pairs of x and y. Returns the parts of the losses, and F(y) and G(x), a pair each."""
+        self.critics.requires_grad_(False)
+        learns = self.step >= self.config.critic_warmup
+        parts, fakes = [], []
+        for number, (x, y) in enumerate(pairs):
+            with distributed.accumulating(self._generator_losses, is_last=number == len(pairs) - 1):
+                with self._autocast():
+                    lesson, measure = self.teacher.lesson(x.pixels, y.pixels), number == 0 and not self._losses
+                    losses, fake_x, fake_y = self._generator_losses(x, y, lesson, measure)
+                if learns:
+                    self.scaler.scale(losses.total / len(pairs)).backward()
+            parts.append(losses.parts)
+            fakes.append((fake_x, fake_y))
+        if learns:
+            self._update(self.generator_optimizer)
         self.critics.requires_grad_(True)
+        return parts, fakes
+
+    def _translated(self, pairs: list[Pair]) -> list[Pair]:
+        """F(y) and G(x) of pairs of x and y, with no gradient."""
+        with self._autocast(), torch.no_grad():
+            return [(self.model.view(self.model.F(y.pixels)), self.model.view(self.model.G(x.pixels))) for x, y in pairs]
+
+    def _train_critics(self, pairs: list[Pair], fakes: list[Pair]) -> list[dict[str, Tensor]]:
+        """A step on pairs of x and y, and of their translations or earlier ones in their place. Returns the parts of the losses."""
+        config = self.config
         r1_weight = config.r1_gamma * config.r1_every if self.step % config.r1_every == 0 else 0.0
-        with self._autocast():
-            fakes = self._from_pool(self.pool_x, fake_x), self._from_pool(self.pool_y, fake_y)
-            critic_losses = self.model.critic_losses(real_x, real_y, *fakes, r1_weight)
-        self._update(self.critic_optimizer, self.critics, critic_losses.total)
-        return {name: part.detach() for name, part in (losses.parts | critic_losses.parts).items()}
+        parts = []
+        for number, ((x, y), (fake_x, fake_y)) in enumerate(zip(pairs, fakes, strict=True)):
+            with distributed.accumulating(self._critic_losses, is_last=number == len(pairs) - 1):
+                with self._autocast():
+                    pooled = self._from_pool(self.pool_x, fake_x), self._from_pool(self.pool_y, fake_y)
+                    losses = self._critic_losses(x, y, *pooled, r1_weight)
+                self.scaler.scale(losses.total / len(pairs)).backward()
+            parts.append(losses.parts)
+        self._update(self.critic_optimizer)
+        return parts
 
     def _from_pool(self, pool: HistoryPool, fake: View) -> View:
         """Of translations, or of earlier ones in their place."""
@@ -191,14 +298,11 @@ class Trainer:
             return self.model.view(pixels)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    @staticmethod
-    def _update(optimizer: torch.optim.Optimizer, networks: nn.Module, loss: Tensor) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        self.scaler.step(optimizer)
         optimizer.zero_grad()
-        loss.backward()
-        distributed.average_gradients(networks)
-        optimizer.step()
 
     def _average(self, averages: Any, currents: Any, count: Tensor | int) -> None:
         """The moving average takes in a step's weights; of the first steps more of each, so that it does not lag behind."""
@@ -211,7 +315,7 @@ class Trainer:
     def _mean_losses(self) -> dict[str, float]:
         """The mean of each loss since the log's last line, over all processes, read only now, so that no step waits.
         Raises NonFiniteLoss."""
-        names = list(self._losses[0])  # the first step's, which measures more than the others
+        names = list(dict.fromkeys(name for step in self._losses for name in step))
         parts = [torch.stack([step[name] for step in self._losses if name in step]).mean() for name in names]
         values = distributed.average(torch.stack(parts))
         means = dict(zip(names, values.tolist(), strict=True))

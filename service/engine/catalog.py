@@ -1,138 +1,151 @@
-"""Bundles to sessions: which directions there are, and what each runs on."""
+"""Which generators are served: every sound version of every bundle in a folder."""
 
-import math
-import time
+import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import structlog
-from numpy.typing import NDArray
 
-from models.bundle import Bundle, BundleError, Precision, list_bundles, load_bundle
-from models.padding import Pixels, padded_side
-from service.engine.graphs import UNRECORDED
-from service.engine.sessions import CUDA, Opened, choose_providers, new_session, open_session
-from service.engine.staging import Staging
+from models.bundle import MANIFEST, BundleError, list_bundles, load_versions, read_manifest
+from service.engine.generator import Generator
+from service.engine.sessions import choose_providers
+from service.errors import UnknownDirection, UnknownVersion
 from service.telemetry import METRICS
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True)
-class Generator:
-    """One direction's sessions."""
-
-    bundle: Bundle
-    opened: Opened
-    tiling: onnxruntime.InferenceSession | None
-    """For tiles, in fp32, each lane's; None where the bundle has no graph for them."""
-
-    @property
-    def direction(self) -> str:
-        return self.bundle.direction
-
-    @property
-    def precision(self) -> Precision:
-        return self.opened.precision
-
-    @property
-    def provider(self) -> str:
-        return self.opened.session.get_providers()[0]
-
-    def run(self, pictures: Sequence[Pixels], alone: bool = False, staging: Staging | None = None) -> NDArray[np.uint8]:
-        """Pictures of one size, (h, w, 3) each, to (n, h, w, 3); h and w must be multiples of the bundle's `multiple`. Where they
-        are `alone`, with all of a CPU's threads; to a GPU through `staging`, where they fit. Blocks."""
-        session = self.opened.wide if alone and self.opened.wide else self.opened.session
-        if staging and len(pictures) * math.prod(pictures[0].shape[:2]) <= staging.pixels:
-            return staging.run(session, pictures, self.opened.graphs)
-        given = np.stack(pictures) if len(pictures) > 1 else pictures[0][None]
-        (translations,) = session.run(None, {"pictures": given}, UNRECORDED)
-        return np.asarray(translations)
-
-    def run_tiles(self, tiles: NDArray[np.uint8], statistics: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """As `run`, with each tile's `statistics`, (n, s), in and those that were used out. Blocks."""
-        assert self.tiling is not None
-        translations, used = self.tiling.run(None, {"pictures": tiles, "statistics": statistics})
-        return np.asarray(translations), np.asarray(used)
-
-    @property
-    def own_statistics(self) -> "Statistics":
-        """Asks for those of the picture itself; only where there is a graph for tiles."""
-        assert self.tiling is not None
-        return Statistics(self, np.full(self.tiling.get_inputs()[1].shape[1], np.nan, np.float32))
-
-    def warm_up(self, largest: int, at_once: int) -> tuple[int, float]:
-        """Run on an empty picture of the trained size; its pixels, and the seconds that a lane's second run took.
-
-        Pictures of `largest` pixels, as many `at_once`, come first, lest the arena grow again while it serves.
-        """
-        version = self.bundle.version
-        size, side = version.trained_size, padded_side(math.isqrt(largest), version.multiple, version.smallest_side)
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(self.run, [[np.zeros((side, side, 3), np.uint8)]] * at_once))
-        picture = [np.zeros((size, size, 3), np.uint8)]
-        self.run(picture, alone=True)
-        self.run(picture)
-        begun = time.monotonic()
-        self.run(picture)
-        return size * size, time.monotonic() - begun
+Traffic = dict[str, dict[int, float]]
+"""By direction and version: the share of requests, 0 to 1, that ask for no version and get this one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Of a picture, in all of a generator's instance norms: what its tiles are translated with, by that very generator."""
-
-    generator: Generator
-    values: NDArray[np.float32]
-    """(s,)."""
+def read_traffic(entries: Sequence[str]) -> Traffic:
+    """`photo2monet:3=0.1`: a tenth of the requests for photo2monet goes to version 3. Raises ValueError."""
+    traffic: Traffic = {}
+    for entry in entries:
+        try:
+            name, share = entry.split("=")
+            direction, version = name.split(":")
+            traffic.setdefault(direction.strip(), {})[int(version)] = float(share)
+        except ValueError:
+            raise ValueError(f"{entry}: write direction:version=share, like photo2monet:3=0.1") from None
+    for direction, shares in traffic.items():
+        if not all(0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
+            raise ValueError(f"{direction}: shares are from 0 to 1, and together no more than 1")
+    return traffic
 
 
 class Catalog:
-    """The generators that are served, by direction."""
+    """What is served, by direction and version. Opened in one thread at a time, chosen from in any."""
 
-    def __init__(self, models: Path, providers: tuple[str, ...], threads: int, cuda_graphs: bool = False) -> None:
+    def __init__(
+        self, models: Path, providers: tuple[str, ...], threads: int, precision: str = "auto", devices: Sequence[int] = (0,),
+        traffic: Traffic | None = None,
+    ) -> None:  # fmt: skip
         self._models = models
         self.providers, self._why = choose_providers(providers)
         self._threads = threads
-        self.records = cuda_graphs and self.providers[0] == CUDA
-        """Whether sessions record CUDA graphs, for which each must be run by one thread only."""
-        self.generators: dict[str, Generator] = {}
+        self._precision = precision
+        self._devices = devices
+        self._traffic = traffic or {}
+        self._served: dict[str, dict[int, Generator]] = {}
+        self._unloaded: set[str] = set()
+        self.refused: dict[str, str] = {}
+        """By bundle: why it, or some version of it, is not served."""
 
     @property
     def directions(self) -> list[str]:
-        return sorted(self.generators)
+        return sorted(self._served)
 
-    def open_new(self) -> list[Generator]:
-        """Sessions of the bundles that are sound and not served yet. One that is not sound is logged by name, and
-        leaves what is served of its direction in service. Raises BundleError where there is nothing to serve at all."""
-        opened = []
+    @property
+    def generators(self) -> list[Generator]:
+        """All of them, by direction, the newest version first."""
+        return [self._served[direction][version] for direction in self.directions for version in sorted(self._served[direction])[::-1]]
+
+    def choose(self, direction: str, version: int | None = None, request_id: str = "") -> Generator:
+        """The `version` that is asked for; else one to which a share of the traffic goes, by a hash of the request's id; else the
+        newest that has no share of its own. Raises UnknownDirection and UnknownVersion."""
+        versions = self._served.get(direction)
+        if not versions:
+            raise UnknownDirection(direction, self.directions)
+        if version is not None:
+            if version not in versions:
+                raise UnknownVersion(direction, version, sorted(versions))
+            return versions[version]
+        shares = self._traffic.get(direction, {})
+        place = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) / 2**64
+        for shared, share in sorted(shares.items()):
+            if place < share and shared in versions:
+                return versions[shared]
+            place -= share
+        return versions[max([number for number in versions if number not in shares] or versions)]
+
+    def open_new(self, only: str | None = None) -> list[Generator]:
+        """Sessions of what is sound and not served yet; of one bundle where `only` it is asked for. What is not sound is logged by
+        name, and leaves what is served of it in service. Raises BundleError where there is nothing to serve at all."""
+        if only:
+            self._unloaded.discard(only)
+        opened: list[Generator] = []
         for folder in list_bundles(self._models):
+            name = folder.name
+            if name in self._unloaded or (only and name != only):
+                continue
+            self.refused.pop(name, None)
             try:
-                bundle = load_bundle(folder)
-                if bundle.refused:
-                    log.error("newer version refused", bundle=folder.name, reason="; ".join(bundle.refused))
-                served = self.generators.get(bundle.direction)
+                bundles, problems = load_versions(folder)
+            except BundleError as error:
+                bundles, problems = [], [str(error)]
+            for bundle in bundles:
+                served = self._served.get(name, {}).get(bundle.version.version)
                 if served is None or served.bundle.version != bundle.version:
-                    opened.append(_open(bundle, self.providers, self._threads, self.records))
-            except Exception as error:  # of ONNX Runtime's many, too
-                log.error("bundle refused", bundle=folder.name, reason=str(error))
-        if not opened and not self.generators:
+                    try:
+                        opened.append(Generator(bundle, self.providers, self._threads, self._precision, self._devices))
+                    except Exception as error:  # of ONNX Runtime's many
+                        problems.append(f"version {bundle.version.version}: {error}")
+            if problems:
+                self.refuse(name, "; ".join(problems))
+        if not opened and not self._served:
             raise BundleError(f"no bundle in {self._models.resolve()} can be served: export one there, or set CYCLEGAN_MODELS")
-        for provider in {generator.provider for generator in opened}:
-            directions = [generator.direction for generator in opened if generator.provider == provider]
-            log.info("directions loaded", directions=directions, provider=provider, why=self._why)
+        for generator in opened:
+            log.info(
+                "bundle opened", model=generator.model, provider=generator.provider, provider_why=self._why, precision_why=generator.why
+            )
         return opened
 
+    def refuse(self, name: str, reason: str) -> None:
+        self.refused[name] = reason
+        log.error("bundle refused", bundle=name, reason=reason)
+
     def serve(self, generator: Generator) -> None:
-        """In the place of what was served of its direction; what runs there ends undisturbed."""
-        self.generators[generator.direction] = generator
-        METRICS.version.labels(generator.direction).set(generator.bundle.version.version)
+        """In the place of what was served of its version; what runs there ends undisturbed."""
+        versions = self._served.get(generator.direction, {}) | {generator.version: generator}
+        self._served = self._served | {generator.direction: versions}
+        METRICS.version.labels(generator.direction).set(max(versions))
 
+    def drop_deleted(self) -> None:
+        """No more of what is not in the folder any more. A manifest that cannot be read leaves its versions in service."""
+        for direction, versions in list(self._served.items()):
+            folder = self._models / direction
+            try:
+                there = {version.version for version in read_manifest(folder).versions} if (folder / MANIFEST).exists() else set()
+            except BundleError:
+                continue
+            if gone := versions.keys() - there:
+                log.info("versions dropped", direction=direction, versions=sorted(gone))
+                self._keep(direction, there)
 
-def _open(bundle: Bundle, providers: list[str], threads: int, records: bool) -> Generator:
-    opened, tiling = open_session(bundle, providers, threads, records), bundle.path("fp32", "tiles")
-    return Generator(bundle, opened, new_session(tiling, providers, 1) if tiling else None)
+    def unload(self, direction: str) -> None:
+        """All its versions, until it is asked for again. Raises UnknownDirection."""
+        if direction not in self._served:
+            raise UnknownDirection(direction, self.directions)
+        self._unloaded.add(direction)
+        self._keep(direction, set())
+
+    def _keep(self, direction: str, versions: set[int]) -> None:
+        kept = {number: generator for number, generator in self._served[direction].items() if number in versions}
+        self._served = {name: each for name, each in (self._served | {direction: kept}).items() if each}
+
+    def index(self) -> list[dict[str, str]]:
+        """As the Open Inference Protocol's repository extension has it: name, version, state and reason."""
+        ready = [{"name": g.direction, "version": str(g.version), "state": "READY", "reason": ""} for g in self.generators]
+        others = dict.fromkeys(self._unloaded, "unloaded") | self.refused
+        return ready + [{"name": name, "version": "", "state": "UNAVAILABLE", "reason": reason} for name, reason in sorted(others.items())]

@@ -1,117 +1,144 @@
-"""The engine as the routes see it: load it, ask it for translations, drain it."""
+"""The engine as the rest of the service sees it: load it, ask it for translations, drain it."""
 
 import asyncio
-from dataclasses import dataclass
 
 import structlog
 
 from models import padding
+from models.bundle import BundleError
 from models.padding import Pixels
-from service.engine.catalog import Catalog, Generator, Statistics
+from service.engine.catalog import Catalog, read_traffic
+from service.engine.generator import Generator
 from service.engine.lanes import Lanes
-from service.engine.queue import Draining, NotReady, Queue, Rate, UnknownDirection
+from service.engine.queue import Queue, Translation
 from service.engine.sessions import count_lanes, longest_batch, on_gpu
+from service.engine.tiler import count_pixels, is_large, translate_in_tiles
+from service.errors import Draining, NotReady
 from service.settings import Settings
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What became of a picture."""
-
-    pixels: Pixels
-    """(h, w, 3), the size of the input."""
-    queue_seconds: float
-    inference_seconds: float
 
 
 class Engine:
     """Catalog, queue and lanes of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.catalog = Catalog(settings.models, settings.providers, settings.intra_op_threads, settings.cuda_graphs)
-        lanes = count_lanes(self.catalog.providers, settings.intra_op_threads, self.catalog.records)
-        self.queue = Queue(settings.max_queue_pixels, settings.max_batch_pixels, lanes, longest_batch(self.catalog.providers))
-        self._first = (settings.max_batch_pixels, 1) if on_gpu(self.catalog.providers) else (settings.default_size**2, lanes)
+        """Raises ValueError where CYCLEGAN_TRAFFIC cannot be read."""
+        threads, devices = settings.intra_op_threads, settings.devices
+        traffic = read_traffic(settings.traffic)
+        self._catalog = Catalog(settings.models, settings.providers, threads, settings.precision, devices, traffic)
+        gpu = on_gpu(self._catalog.providers)
+        lanes = count_lanes(self._catalog.providers, threads, len(devices))
+        self.queue = Queue(settings.max_batch_pixels, lanes, longest_batch(self._catalog.providers))
+        self._first = (settings.max_batch_pixels, 1) if gpu else (settings.default_size**2, lanes)
         """Pixels of a picture, and how many such at once, that memory is taken for before anything is served."""
-        self._lanes = Lanes(self.queue, self.catalog)
-        self._warm = False
-        self._reloading = asyncio.Lock()
+        self._lanes = Lanes(self.queue, len(devices) if gpu else 1)
+        self._not_ready: str | None = "The models are being loaded: send the request again shortly."
+        self._changing = asyncio.Lock()
         self.draining = False
         """Set once the service is stopping: what is in is answered, and nothing more is let in."""
 
     @property
     def alive(self) -> bool:
+        """False once it can do no work any more."""
         return self._lanes.alive
 
-    async def open(self) -> list[Generator]:
-        """Sessions of the bundles that are not served yet. Raises BundleError where there is nothing to serve at all."""
-        return await asyncio.to_thread(self.catalog.open_new)
+    @property
+    def generators(self) -> list[Generator]:
+        """All that are served, by direction, the newest version first."""
+        return self._catalog.generators
 
-    async def serve(self, generators: list[Generator]) -> None:
-        """Warm each up, measure its rate, and serve it from then on."""
-        for generator in generators:
-            try:
-                rate = Rate(*await asyncio.to_thread(generator.warm_up, *self._first))
-            except Exception as error:  # of ONNX Runtime's many
-                log.error("bundle refused", bundle=generator.direction, reason=str(error))
-                continue
-            self.queue.rates[generator.direction] = rate
-            self.catalog.serve(generator)
-        if self.catalog.generators and not self._warm:
-            self._lanes.start()
-            self._warm = True
-
-    async def reload(self) -> None:
-        """Serve what is new, with no request lost; what does not load leaves the one before it in service."""
-        async with self._reloading:
-            await self.serve(await self.open())
+    def generator(self, direction: str, version: int | None = None, request_id: str = "") -> Generator:
+        """The one for a request. Raises NotReady, Draining, UnknownDirection and UnknownVersion."""
+        self.check_ready()
+        return self._catalog.choose(direction, version, request_id)
 
     def check_ready(self) -> None:
         """Raises NotReady until every direction is loaded and warmed up, and Draining once the service is stopping."""
         if self.draining:
             raise Draining
-        if not self._warm:
-            raise NotReady
+        if self._not_ready:
+            raise NotReady(self._not_ready)
 
-    def check_direction(self, direction: str) -> None:
-        """What can be told before a body is read. Raises NotReady, Draining and UnknownDirection."""
-        self.check_ready()
-        self.generator(direction)
+    async def start(self) -> None:
+        """Open what there is; warm-up goes on in the background. Raises BundleError where there is nothing to serve at all."""
+        await self._changing.acquire()
+        try:
+            opened = await asyncio.to_thread(self._catalog.open_new)
+        except BaseException:
+            self._changing.release()
+            raise
+        self._starting = asyncio.create_task(self._warm_up(opened))
+        self._starting.add_done_callback(lambda _: self._changing.release())
 
-    def check_room(self, direction: str, deadline: float) -> None:
-        """What can be told before a body is read, and again before its pictures are decoded. Raises QueueFull."""
-        self.queue.check_room(direction, deadline)
+    async def started(self) -> bool:
+        """Once what was opened by `start` is warmed up: whether any of it can be served."""
+        await asyncio.wait([self._starting])
+        return bool(self.generators)
 
-    def generator(self, direction: str) -> Generator:
-        """Raises UnknownDirection."""
-        if direction not in self.catalog.generators:
-            raise UnknownDirection(direction, self.catalog.directions)
-        return self.catalog.generators[direction]
+    async def reload(self) -> None:
+        """Serve what is new and drop what was deleted, with no request lost; what does not load leaves what was served before."""
+        async with self._changing:
+            try:
+                await self._warm_up(await asyncio.to_thread(self._catalog.open_new))
+            except BundleError as error:
+                log.error("not reloaded", reason=str(error))
+            await asyncio.to_thread(self._catalog.drop_deleted)
 
-    async def translate(self, direction: str, pixels: Pixels, deadline: float) -> Translation:
-        """`pixels`, (h, w, 3), any h and w, through a direction's generator, by `deadline` (time.monotonic()).
+    async def load(self, name: str) -> None:
+        """One bundle, as `reload` does. Raises UnknownDirection where there is none, and BundleError where it does not load."""
+        async with self._changing:
+            self._catalog.refused.pop(name, None)
+            await self._warm_up(await asyncio.to_thread(self._catalog.open_new, name))
+            if name in self._catalog.refused:
+                raise BundleError(self._catalog.refused[name])
+            self._catalog.choose(name)
 
-        Cancelled, the request leaves the queue. Raises UnknownDirection, TooLarge, QueueFull, DeadlinePassed and
-        InferenceFailed.
+    async def unload(self, name: str) -> None:
+        """All versions of a direction, until `load` is asked for it. Raises UnknownDirection."""
+        async with self._changing:
+            self._catalog.unload(name)
+
+    def index(self) -> list[dict[str, str]]:
+        """Of every model: name, version, state (READY or UNAVAILABLE) and reason."""
+        return self._catalog.index()
+
+    async def _warm_up(self, opened: list[Generator]) -> None:
+        """Measure the rate of each, and serve it from then on."""
+        failed = []
+        for generator in opened:
+            try:
+                await asyncio.to_thread(generator.warm_up, *self._first)
+                self._catalog.serve(generator)
+            except Exception as error:  # of ONNX Runtime's many
+                failed.append(f"{generator.model}: {error}")
+                self._catalog.refuse(generator.direction, str(error))
+        if self.generators:
+            self._not_ready = None
+            self._lanes.start()
+        elif failed:
+            self._not_ready = f"No model could be run, so there is nothing to serve ({'; '.join(failed)}): its operator must act."
+
+    def count_pixels(self, generator: Generator, height: int, width: int) -> int:
+        """What the lanes will have to run for a picture of this size, in pixels."""
+        return count_pixels(generator, height, width, self.queue.max_batch_pixels)
+
+    def is_large(self, generator: Generator, height: int, width: int) -> bool:
+        """Whether a picture of this size is translated in tiles."""
+        return is_large(generator, height, width, self.queue.max_batch_pixels)
+
+    async def translate(self, generator: Generator, pixels: Pixels, deadline: float) -> Translation:
+        """`pixels`, (h, w, 3), any h and w, by `deadline` (time.monotonic()).
+
+        Cancelled, it leaves the queue. Raises DeadlinePassed and InferenceFailed.
         """
-        return (await self._translate(self.generator(direction), pixels, deadline, None))[0]
-
-    async def translate_tile(self, statistics: Statistics, pixels: Pixels, deadline: float) -> tuple[Translation, Statistics]:
-        """As `translate`, of a tile with the statistics of its picture; and those that were used. It is never refused."""
-        translation, used = await self._translate(statistics.generator, pixels, deadline, statistics)
-        assert used is not None
-        return translation, used
-
-    async def _translate(
-        self, generator: Generator, pixels: Pixels, deadline: float, statistics: Statistics | None
-    ) -> tuple[Translation, Statistics | None]:
+        height, width = pixels.shape[:2]
+        if self.is_large(generator, height, width):
+            return await translate_in_tiles(self.queue, generator, pixels, deadline)
         version = generator.bundle.version
-        padded = padding.pad(pixels, version.multiple, version.smallest_side)
-        request = self.queue.submit(generator.direction, padded, deadline, statistics)
-        cropped = padding.crop(await request.answer, *pixels.shape[:2])
-        return Translation(cropped, request.started - request.arrived, request.finished - request.started), request.statistics
+        job = self.queue.submit(generator, padding.pad(pixels, version.multiple, version.smallest_side), deadline)
+        translated = padding.crop(await job.answer, height, width)
+        return Translation(translated, job.started - job.arrived, job.finished - job.started)
 
     async def stop(self) -> None:
         """Answer what was taken in, then end."""

@@ -1,24 +1,49 @@
 """What handlers ask of a request."""
 
-import hmac
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
+from service import problems
+from service.errors import Draining
+from service.keys import Key, Keys
 from service.pipeline import Pipeline
-from service.problems import unauthorized
 
 
-def get_pipeline(request: Request) -> Pipeline:
+async def get_pipeline(request: Request) -> Pipeline:
     return request.app.state.pipeline
 
 
-def check_key(request: Request) -> None:
-    """Raises the problem 401 where keys are configured and none that fits was sent."""
-    keys = get_pipeline(request).settings.api_keys
-    if not keys:
-        return
+async def check_key(request: Request) -> Key | None:
+    """The key that was sent; None where none is needed. Raises the problem 401."""
+    keys: Keys = request.app.state.keys
+    if keys.open_to_all:
+        return None
+    key = keys.find(sent_key(request))
+    if key is None:
+        raise problems.unauthorized()
+    request.state.facts["key"] = key.name
+    return key
+
+
+async def spend(request: Request, key: Annotated[Key | None, Depends(check_key)]) -> None:
+    """Counts the request against the rate of its key. Raises the problems 401 and 429."""
+    if key and (spent := request.app.state.keys.spend(key)):
+        request.state.headers.update(spent.headers)
+        if not spent.within:
+            raise problems.rate_used_up(key.name, spent.seconds)
+
+
+def check_ready(request: Request) -> None:
+    """Whether load balancers are to send more. Raises NotReady, and Draining from SIGTERM on, when all that comes is answered still."""
+    request.app.state.pipeline.engine.check_ready()
+    if request.app.state.draining:
+        raise Draining
+
+
+def sent_key(request: Request) -> str:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    sent = bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    fits = [hmac.compare_digest(key.get_secret_value().encode(), sent.strip().encode()) for key in keys]
-    if not any(fits):
-        raise unauthorized()
+    return (bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).strip()
+
+
+PipelineOf = Annotated[Pipeline, Depends(get_pipeline)]

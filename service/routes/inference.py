@@ -5,19 +5,21 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from service.engine.catalog import Generator
-from service.engine.queue import EngineError, TooLarge
-from service.pipeline import Pipeline
+from service.engine.generator import Generator
+from service.errors import ServiceError, TooLarge, TooMuch
+from service.pipeline import Order
 from service.problems import Problem, lane_died, to_problem
-from service.routes.dependencies import check_key, get_pipeline
+from service.routes.dependencies import PipelineOf, check_key, check_ready, spend
 from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, write_tensor
 from service.routes.translate import while_connected
 from service.routes.uploads import read_body
@@ -40,10 +42,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         504: "The deadline passed",
     }.items()
 }
-NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A direction."}
-MODEL = {"parameters": [NAME]}
-VERSION = {"parameters": [NAME, NAME | {"name": "version", "description": "The one that is served."}]}
-ASKED = {
+BODY = {
     "requestBody": {
         "required": True,
         "description": f"JSON, with the tensor `pictures`, UINT8 [n, h, w, 3], in it or, with the header {HEADER}, behind it.",
@@ -55,22 +54,24 @@ ASKED = {
 }
 
 
-class Worded(APIRoute):
-    """Its handlers are called with the request and nothing else, and their errors are worded as the protocol has them."""
+class ProtocolRoute(APIRoute):
+    """Its errors are worded as the protocol has them."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def handle(request: Request) -> Response:
+        handle = super().get_route_handler()
+
+        async def handle_worded(request: Request) -> Response:
             try:
-                return await self.endpoint(request)
-            except (Problem, EngineError) as error:
+                return await handle(request)
+            except (Problem, ServiceError, RequestValidationError) as error:
                 problem = to_problem(error)
-                status = 413 if isinstance(error, TooLarge) else problem.status
+                status = 413 if isinstance(error, TooLarge | TooMuch) else 400 if problem.status == 422 else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
 
-        return handle
+        return handle_worded
 
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=Worded)
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], route_class=ProtocolRoute)
 
 
 @router.get("", operation_id="server_metadata")
@@ -80,93 +81,88 @@ async def server(request: Request) -> Response:
 
 
 @router.get("/health/live", operation_id="server_live", responses={503: ERRORS[503]})
-async def live(request: Request) -> Response:
+async def live(pipeline: PipelineOf) -> Response:
     """200 while the process can do work."""
-    if not get_pipeline(request).engine.alive:
+    if not pipeline.engine.alive:
         raise lane_died()
     return JSONResponse({"live": True})
 
 
 @router.get("/health/ready", operation_id="server_ready", responses={503: ERRORS[503]})
 async def ready(request: Request) -> Response:
-    """200 once every model is loaded and warmed up."""
-    get_pipeline(request).engine.check_ready()
+    """200 once every model is loaded and warmed up, until the service is told to stop."""
+    check_ready(request)
     return JSONResponse({"ready": True})
 
 
-@router.get("/models/{name}", operation_id="model_metadata", responses=ERRORS, openapi_extra=MODEL)
-@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", responses=ERRORS, openapi_extra=VERSION)
-async def metadata(request: Request) -> Response:
+async def get_model(request: Request, pipeline: PipelineOf) -> Generator:
+    """The one that the path names. Raises NotReady, UnknownDirection and UnknownVersion."""
+    name, version = request.path_params["name"], request.path_params.get("version")
+    if version is not None and not (version.isascii() and version.isdigit()):
+        raise Problem(404, "Unknown version", f"{version} is no version: they are numbers, which GET /v2/models/{name} lists.")
+    pipeline.engine.check_ready()
+    return pipeline.engine.generator(name, None if version is None else int(version), request.state.request_id)
+
+
+Model = Annotated[Generator, Depends(get_model)]
+NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A direction."}
+VERSION = NAME | {"name": "version", "description": "One that is loaded."}
+ONE = {"parameters": [NAME]}
+ONE_VERSION = {"parameters": [NAME, VERSION]}
+KEY: dict[str, Any] = {"dependencies": [Depends(check_key)], "responses": ERRORS}
+RATED: dict[str, Any] = {"dependencies": [Depends(spend)], "responses": ERRORS}
+
+
+@router.get("/models/{name}", operation_id="model_metadata", openapi_extra=ONE, **KEY)
+@router.get("/models/{name}/versions/{version}", operation_id="model_version_metadata", openapi_extra=ONE_VERSION, **KEY)
+async def metadata(model: Model, pipeline: PipelineOf) -> Response:
     """What a model takes and gives; -1 is any size."""
-    generator = _model(request)
     tensor = {"datatype": "UINT8", "shape": [-1, -1, -1, 3]}
     return JSONResponse({
-        "name": generator.direction,
-        "versions": [_version(generator)],
+        "name": model.direction,
+        "versions": [str(each.version) for each in pipeline.engine.generators if each.direction == model.direction],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "pictures"} | tensor],
         "outputs": [{"name": "translations"} | tensor],
     })  # fmt: skip
 
 
-@router.get("/models/{name}/ready", operation_id="model_ready", responses=ERRORS, openapi_extra=MODEL)
-@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", responses=ERRORS, openapi_extra=VERSION)
-async def model_ready(request: Request) -> Response:
+@router.get("/models/{name}/ready", operation_id="model_ready", openapi_extra=ONE, **KEY)
+@router.get("/models/{name}/versions/{version}/ready", operation_id="model_version_ready", openapi_extra=ONE_VERSION, **KEY)
+async def model_ready(model: Model) -> Response:
     """200 once the model is loaded and warmed up."""
-    return JSONResponse({"name": _model(request).direction, "ready": True})
+    return JSONResponse({"name": model.direction, "ready": True})
 
 
-@router.post("/models/{name}/infer", operation_id="infer", responses=ERRORS, openapi_extra=MODEL | ASKED)
-@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", responses=ERRORS, openapi_extra=VERSION | ASKED)
-async def infer(request: Request) -> Response:
+@router.post("/models/{name}/infer", operation_id="infer", openapi_extra=ONE | BODY, **RATED)
+@router.post("/models/{name}/versions/{version}/infer", operation_id="infer_version", openapi_extra=ONE_VERSION | BODY, **RATED)
+async def infer(request: Request, pipeline: PipelineOf, model: Model) -> Response:
     """Translate the `pictures`, UINT8 [n, h, w, 3], to `translations` of the same shape."""
-    generator, pipeline = _model(request), get_pipeline(request)
     if "content-encoding" in request.headers:
         raise Problem(400, "Compressed body", "Compressed bodies are not taken: send it without Content-Encoding.")
-    pipeline.engine.check_room(generator.direction, pipeline.deadline())
-    body = await read_body(request, pipeline.settings.max_upload_bytes)
-    deadline = pipeline.deadline()
-    inference, pictures = await asyncio.to_thread(read_tensor, body, request.headers.get(HEADER))
-    request.state.facts.update(direction=generator.direction, pictures=len(pictures), bytes_in=len(body))
-    if len(pictures) > pipeline.settings.max_files:
-        raise Problem(413, "Too many pictures", f"The batch is larger than {pipeline.settings.max_files}: send it in several requests.")
-    translations = await while_connected(request, _translate(pipeline, generator.direction, pictures, deadline))
-    answer = {"model_name": generator.direction, "model_version": _version(generator)}
+    facts, begun = request.state.facts, time.monotonic()
+    facts["direction"] = model.direction
+    pipeline.check(Order(model.direction, None, str, version=model.version))
+    with request.app.state.uploads.share() as share:
+        body = await read_body(request, pipeline.settings, share)
+        deadline = pipeline.deadline()
+        request.state.stages["upload"] = time.monotonic() - begun
+        inference, pictures = await asyncio.to_thread(read_tensor, body, request.headers.get(HEADER))
+        facts.update(pictures=len(pictures), bytes_in=len(body))
+        if len(pictures) > pipeline.settings.max_files:
+            raise Problem(413, "Too many pictures", f"The batch is larger than {pipeline.settings.max_files}: send it in several requests.")
+        translations = np.stack(await while_connected(request, pipeline.translate_pixels(model, list(pictures), deadline)))
+    answer = {"model_name": model.direction, "model_version": str(model.version)}
     if inference.id is not None:
         answer["id"] = inference.id
     head, content = await asyncio.to_thread(_written, answer, translations, inference.binary_output)
-    request.state.facts["bytes_out"] = len(head) + len(content)
+    facts["bytes_out"] = len(head) + len(content)
+    headers = {"X-Model": model.model}
     if inference.binary_output:
-        return Response(head + content, media_type="application/octet-stream", headers={HEADER: str(len(head))})
-    return Response(head, media_type="application/json")
-
-
-async def _translate(pipeline: Pipeline, direction: str, pictures: Tensor, deadline: float) -> Tensor:
-    """All of them, or none: where one fails the others leave the queue."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(pipeline.translate_pixels(direction, picture, deadline)) for picture in pictures]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return np.stack([task.result().pixels for task in tasks])
+        return Response(head + content, media_type="application/octet-stream", headers=headers | {HEADER: str(len(head))})
+    return Response(head, media_type="application/json", headers=headers)
 
 
 def _written(answer: dict[str, Any], translations: Tensor, binary: bool) -> tuple[bytes, bytes]:
     document, content = write_tensor(answer, translations, binary)
     return json.dumps(document, separators=(",", ":")).encode(), content
-
-
-def _model(request: Request) -> Generator:
-    """The one that the path names. Raises the problem 401, that of an unknown version, NotReady, Draining and UnknownDirection."""
-    check_key(request)
-    engine, name = get_pipeline(request).engine, request.path_params["name"]
-    engine.check_direction(name)
-    generator = engine.generator(name)
-    asked = request.path_params.get("version", _version(generator))
-    if asked != _version(generator):
-        raise Problem(404, "Unknown version", f"Version {asked} of {name} is not served: ask for {_version(generator)}.")
-    return generator
-
-
-def _version(generator: Generator) -> str:
-    return str(generator.bundle.version.version)

@@ -1,137 +1,331 @@
-"""The pictures in a request's body, read into memory up to the limits and no further."""
+"""The pictures in a request's body, read up to the limits and no further; large ones into temporary files."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+import asyncio
+import base64
+import contextlib
+import hashlib
+import re
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from email.message import Message
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import Request
-from python_multipart.multipart import parse_options_header
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
 
 from service import problems
+from service.pipeline import Upload
 from service.settings import Settings
+from service.telemetry import METRICS
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+IN_MEMORY = 1024 * 1024
+"""Bytes of a picture from which on it goes into a file."""
+MAX_FIELDS = 1000
+MAX_PREAMBLE = 8192
+"""Bytes before a form's first boundary."""
+PLAIN = (b"binary", b"8bit", b"7bit", b"")
+"""Transfer encodings that leave bytes as they are."""
+LEAST_RATE = 1000
+"""Bytes a second, below which a body stalls."""
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
+"""A Content-Digest (RFC 9530). Caches keep answers by it, so that it must be true."""
+RETRY_AFTER = 2
+"""Seconds, about as long as an upload is held that is not waited for."""
 
 
-@dataclass(frozen=True)
-class Upload:
-    """One picture as it was sent."""
+class Budget:
+    """Bytes of all bodies that are being read or worked on. One a process."""
 
-    name: str
-    """The file's name, without folders and suffix; `picture` where none was sent."""
-    content: bytes
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def check(self, more: int) -> None:
+        """Raises the problem 503 where there is no room for so many bytes more."""
+        if self.held + more > self.limit:
+            raise problems.no_room_for_uploads(RETRY_AFTER)
+
+    @contextmanager
+    def share(self) -> Iterator["Share"]:
+        """One request's, given back at its end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.take(-share.held)
 
 
-async def read_uploads(request: Request, settings: Settings) -> list[Upload]:
-    """Raises the problems 400 and 413, the latter before the rest is read."""
-    limit = settings.max_upload_bytes
+class Share:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Raises the problem 503."""
+        self.budget.check(size)
+        self.held += size
+        self.budget.held += size
+        METRICS.upload_bytes.set(self.budget.held)
+
+
+@asynccontextmanager
+async def read_uploads(request: Request, settings: Settings, parameters: frozenset[str]) -> AsyncIterator[list[Upload]]:
+    """The pictures, until the context ends. `parameters` are names that a form's fields must not have.
+
+    Raises the problems 400, 408, 413, 415, 422 and 503, the moment that there is one.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise problems.encoded(f"The body is compressed with {encoding}")
     media_type, options = parse_options_header(request.headers.get("content-type"))
-    if media_type == b"multipart/form-data":
-        uploads = await _read_form(options.get(b"boundary", b""), _limited(request, limit), settings.max_files)
-    else:
-        content = await read_body(request, limit)
-        uploads = [Upload("picture", content)] if content else []
-    if not uploads:
-        raise problems.no_picture()
-    return uploads
+    with request.app.state.uploads.share() as share, contextlib.ExitStack() as parts:
+        body = _body(request, settings, share)
+        if media_type == b"multipart/form-data":
+            form = _Form(options.get(b"boundary", b""), settings.max_files, parameters, parts)
+            uploads = await form.read(body)
+        else:
+            uploads = [await _read_picture(body, parts)]
+        request.state.facts["bytes_in"] = share.held
+        yield uploads
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Raises the problem 413 before more than `limit` bytes are read."""
-    return b"".join([chunk async for chunk in _limited(request, limit)])
-
-
-async def _read_form(boundary: bytes, body: AsyncGenerator[bytes, None], max_files: int) -> list[Upload]:
-    if not boundary:
-        raise problems.malformed_body("it has no boundary")
-    form = _Form(boundary, max_files)
+async def _read_picture(body: AsyncGenerator[bytes, None], parts: contextlib.ExitStack) -> Upload:
+    """The body is one."""
+    part = parts.enter_context(_Part("picture"))
     async for chunk in body:
-        form.write(chunk)
-    if not form.complete:
-        raise problems.malformed_body("it ends before its last boundary")
-    return form.uploads
+        part.write(chunk)
+        await part.spool()
+    if part.empty:
+        raise problems.no_picture()
+    return await part.finish()
+
+
+async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
+    """All of it, in memory. Raises the problems 408, 413 and 503."""
+    return b"".join([chunk async for chunk in _body(request, settings, share)])
+
+
+async def _body(request: Request, settings: Settings, share: Share) -> AsyncGenerator[bytes, None]:
+    """As it comes in. Each piece of so many bytes that LEAST_RATE is kept must be there in time."""
+    limit, loop = settings.max_upload_bytes, asyncio.get_running_loop()
+    told = int(request.headers.get("content-length", 0))
+    if told > limit:
+        raise problems.upload_too_large(limit)
+    share.budget.check(told)
+    piece, due = 0, loop.time() + settings.stall_seconds
+    digest = _DIGEST.fullmatch(request.headers.get("content-digest", ""))
+    hashed = hashlib.sha256()
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout_at(due):
+                message = await request.receive()
+        except TimeoutError:
+            raise problems.stalled(settings.stall_seconds) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        if share.held + len(chunk) > limit:
+            raise problems.upload_too_large(limit)
+        share.take(len(chunk))
+        piece += len(chunk)
+        if piece >= LEAST_RATE * settings.stall_seconds:
+            piece, due = 0, loop.time() + settings.stall_seconds
+        if digest:
+            hashed.update(chunk)
+        if chunk:
+            yield chunk
+    if digest and base64.b64encode(hashed.digest()).decode() != digest[1]:
+        raise problems.malformed_body("it is not what its Content-Digest says")
+
+
+class _Part:
+    """One picture while it comes in: in memory, and from IN_MEMORY on in a file, where there is a folder for one. The file is
+    removed at the end of the context."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.empty = True
+        self._recent = bytearray()
+        self._file: Path | None = None
+        self._spooled = 0
+        self._in_memory_only = False
+
+    def __enter__(self) -> "_Part":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file:
+            self._file.unlink(missing_ok=True)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._recent += data
+        self.empty = self.empty and not data
+
+    async def spool(self) -> None:
+        if len(self._recent) >= IN_MEMORY:
+            await self._append()
+
+    async def finish(self) -> Upload:
+        if self._file and self._recent:
+            await self._append()
+        if self._file is None:
+            return Upload(self.name, bytes(self._recent))
+        if not self._recent:
+            return Upload(self.name, self._file)
+        return Upload(self.name, self._file.read_bytes()[: self._spooled] + self._recent)  # the disk is full
+
+    async def _append(self) -> None:
+        if self._in_memory_only:
+            return
+        writing = asyncio.ensure_future(asyncio.to_thread(self._append_now))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing  # or a file would come to be after its removal
+            raise
+
+    def _append_now(self) -> None:
+        try:
+            if self._file is None:
+                with tempfile.NamedTemporaryFile(prefix="cyclegan-upload-", delete=False) as new:
+                    self._file = Path(new.name)
+            with self._file.open("ab") as file:
+                file.write(self._recent)
+        except OSError:
+            self._in_memory_only = True
+        else:
+            self._spooled += len(self._recent)
+            self._recent = bytearray()
 
 
 class _Form:
-    """The file parts of multipart/form-data (RFC 7578), whatever their fields are called, while it comes in. Of python-multipart
-    only the reading of headers: its parser, in Python too, takes four times as long, and everyone's requests wait for it."""
+    """The pictures of multipart/form-data (RFC 7578): each part with a filename, or of an image type, whatever its field is
+    called."""
 
-    MAX_FIELDS = 1000
-    LONGEST_HEAD = 8192
-    """In bytes: the headers of a part."""
+    def __init__(self, boundary: bytes, max_files: int, parameters: frozenset[str], parts: contextlib.ExitStack) -> None:
+        """Raises the problem 400. `parts` removes their files."""
+        if not boundary:
+            raise problems.malformed_body("it has no boundary")
+        self._max_files, self._parameters, self._parts = max_files, parameters, parts
+        self._pictures: list[_Part] = []
+        self._texts: list[tuple[str, bytearray]] = []
+        self._open: _Part | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._name, self._value = b"", b""
+        self._complete = False
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
+        }
+        self._first = b"--" + boundary
+        self._parser = MultipartParser(boundary, callbacks)
 
-    def __init__(self, boundary: bytes, max_files: int) -> None:
-        self.uploads: list[Upload] = []
-        self.complete = False
-        self._max_files = max_files
-        self._fields = 0
-        self._delimiter = b"\r\n--" + boundary
-        self._unread = bytearray(b"\r\n")  # the first delimiter may have no line before it
-        self._searched = 0
-        self._in_part = False
+    async def read(self, body: AsyncGenerator[bytes, None]) -> list[Upload]:
+        """Raises the problems 400, 413, 415 and 422."""
+        try:
+            async for chunk in self._from_first_boundary(body):
+                self._parser.write(chunk)
+                if self._open:
+                    await self._open.spool()
+        except FormParserError as error:
+            raise problems.malformed_body(str(error)) from None
+        if not self._complete:
+            raise problems.malformed_body("it ends before its last boundary")
+        sent = [part for part in self._pictures if part.name or not part.empty]  # without those that a page's user left empty
+        if not sent:
+            raise problems.no_picture(self._why_none())
+        return [await part.finish() for part in sent]
 
-    def write(self, chunk: bytes) -> None:
-        """Raises the problems 400 and 413. What follows the last boundary is ignored."""
-        self._unread += chunk
-        while not self.complete:
-            end = self._unread.find(self._delimiter, self._searched)
-            after = end + len(self._delimiter)
-            if end < 0 or after + 2 > len(self._unread):
-                self._searched = end if end >= 0 else max(0, len(self._unread) - len(self._delimiter) + 1)
-                return
-            follows = self._unread[after : after + 2]
-            if follows not in (b"\r\n", b"--"):  # a line that only begins like a delimiter
-                self._searched = after
-                continue
-            if self._in_part:
-                self._add(end)
-            self._in_part, self.complete = True, follows == b"--"
-            del self._unread[:after]
-            self._searched = 0
-
-    def _add(self, end: int) -> None:
-        """The part before `end`: a blank line ends its headers."""
-        blank = self._unread.find(b"\r\n\r\n", 0, min(end, self.LONGEST_HEAD))
-        if blank < 0:
-            raise problems.malformed_body(f"a part has no headers, or more than {self.LONGEST_HEAD} bytes of them")
-        filename = _filename(bytes(self._unread[:blank]))
-        if filename is None:
-            self._fields += 1
-            if self._fields > self.MAX_FIELDS:
-                raise problems.malformed_body(f"it has more than {self.MAX_FIELDS} fields")
-            return
-        with memoryview(self._unread) as unread:  # which is copied once, not twice
-            content = bytes(unread[blank + 4 : end])
-        if not filename and not content:  # a page's file input that was left empty
-            return
-        if len(self.uploads) == self._max_files:
-            raise problems.too_many_files(self._max_files)
-        self.uploads.append(Upload(_stem(filename), content))
-
-
-def _filename(head: bytes) -> bytes | None:
-    """Of a part with these headers; None where it is no file. Raises the problem 400."""
-    filename = None
-    for header in head.split(b"\r\n")[1:]:  # the first follows the delimiter on its line
-        name, colon, value = header.partition(b":")
-        if not colon:
-            raise problems.malformed_body("a part has a header with no colon")
-        if name.lower() == b"content-disposition":
-            filename = parse_options_header(value)[1].get(b"filename")
-    return filename
-
-
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    if int(request.headers.get("content-length", 0)) > limit:
-        raise problems.upload_too_large(limit)
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise problems.upload_too_large(limit)
-        if chunk:  # the last is empty
+    async def _from_first_boundary(self, body: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        """What stands before it is ignored (RFC 2046), which the parser does not know."""
+        before: bytes | None = b""
+        async for chunk in body:
+            if before is not None:
+                before += chunk
+                start = before.find(self._first)
+                if start < 0:
+                    if len(before) > MAX_PREAMBLE:
+                        break
+                    continue
+                chunk, before = before[start:], None
             yield chunk
 
+    def _why_none(self) -> str:
+        if not self._texts:
+            return "The form holds no file"
+        field, text = self._texts[0]
+        shown = text.decode("utf-8", "replace")
+        return f"The form holds no file, and its field {field} is the text {shown!r} (curl wants an @ before a file's name)"
 
-def _stem(filename: bytes) -> str:
-    """`holiday` of `C:\\\\pictures\\\\holiday.jpg`: fit for a header and an archive."""
-    name = filename.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+        self._open = None
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name, self._value = b"", b""
+
+    def _on_headers_finished(self) -> None:
+        disposition = self._headers.get(b"content-disposition", b"")
+        field = parse_options_header(disposition)[1].get(b"name", b"").decode("utf-8", "replace")
+        filename = _filename(disposition)
+        if filename is None and not self._headers.get(b"content-type", b"").lower().startswith(b"image/"):
+            if field in self._parameters:
+                raise problems.misplaced_parameter(field)
+            if len(self._texts) == MAX_FIELDS:
+                raise problems.malformed_body(f"it has more than {MAX_FIELDS} fields")
+            self._texts.append((field, bytearray()))
+            return
+        transfer = self._headers.get(b"content-transfer-encoding", b"").lower()
+        if transfer not in PLAIN:
+            raise problems.encoded(f"The file {field} is in {transfer.decode('latin-1')}, as its Content-Transfer-Encoding says")
+        if len(self._pictures) == self._max_files:
+            raise problems.too_many_files(self._max_files)
+        self._open = self._parts.enter_context(_Part("picture" if filename is None else filename and _stem(filename)))
+        self._pictures.append(self._open)
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._open:
+            self._open.write(memoryview(data)[start:end])
+        else:
+            text = self._texts[-1][1]
+            text += data[start : min(end, start + 40 - len(text))]
+
+    def _on_end(self) -> None:
+        self._complete = True
+
+
+def _filename(disposition: bytes) -> str | None:
+    """Without folders; where there is none in plain, that of RFC 5987's `filename*`."""
+    plain = parse_options_header(disposition)[1].get(b"filename")
+    if plain is not None:
+        return plain.decode("utf-8", "replace")
+    header = Message()
+    header["Content-Disposition"] = disposition.decode("latin-1")
+    return header.get_filename()
+
+
+def _stem(filename: str) -> str:
+    """`holiday` of `C:\\pictures\\holiday.jpg`: fit for a header and an archive."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
     stem = name.rsplit(".", 1)[0] if "." in name[1:] else name
     return "".join(c for c in stem if c.isprintable() and c not in '"<>:|?*')[:100].strip(". ") or "picture"

@@ -1,109 +1,85 @@
-import { Refused, send } from "./send.js";
+/** One photograph, and what was made of it. */
 
-/** Problems of the picture itself, which sending it again does not solve. */
-const FINAL = ["Broken picture", "Not a picture", "Too many pixels"];
+import { Remote } from "./remote.js";
+import * as store from "./store.js";
 
-const template = document.querySelector("#picture");
+const PREVIEW = 1024;
+export const THUMBNAIL = 192;
 
-/** One picture on the page: as it was chosen, on its way, and painted. */
+/** Reads files and writes those that are saved. */
+export const files = new Remote(new URL("worker/pictures.js", import.meta.url));
+
 export class Picture {
-  /** `onChange` is called with a sentence for screen readers whenever the picture is done, refused or removed. */
-  constructor(file, { onChange, onRetry }) {
+  /** "waiting", "painting", "done", "failed" or "cancelled". */
+  state = "waiting";
+  /** What went wrong, in words; and what can be done about it. */
+  problem = "";
+  /** What else is to be said of its painting. */
+  note = "";
+  /** … and of the one after a failure. */
+  nextNote = "";
+  /** "server" where that can be tried in place of this device. */
+  remedy = null;
+  progress = null;
+  saved = false;
+  /** Paintings by `key`: { file, width, height, seconds, where }. */
+  paintings = new Map();
+  preview = null;
+  original = null;
+
+  constructor(file, look, id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`) {
     this.file = file;
-    this.result = null;
-    this.element = document.importNode(template.content, true).firstElementChild;
-    this.onChange = onChange;
-    this.find("h2").textContent = file.name;
-    this.find(".before").alt = `Original of ${file.name}`;
-    this.find(".after").alt = `Translation of ${file.name}`;
-    this.find(".split").oninput = ({ target }) => this.find(".stage").style.setProperty("--split", `${target.value}%`);
-    this.find(".retry").onclick = () => onRetry(this);
-    this.find(".remove").onclick = () => this.remove();
-    this.find(".share").onclick = () => navigator.share({ files: [this.result] }).catch(() => {}); // closed without sharing
+    this.look = { ...look };
+    this.id = id;
   }
 
-  find(selector) {
-    return this.element.querySelector(selector);
+  /** As it was before a reload. */
+  static revived({ id, file, look, preview, original, paintings, saved, problem }) {
+    const picture = new Picture(file, look, id);
+    Object.assign(picture, { preview, original, saved, problem, paintings: new Map(paintings) });
+    if (problem) picture.state = "failed";
+    return picture;
   }
 
-  /** Ready to be put on the page: the picture's shape is known by then, so nothing moves later. */
-  async load() {
-    this.previewed = await show(this.find(".before"), this.file);
-    if (!this.previewed) this.find(".before").hidden = true;
-    this.shape(this.find(".before"));
-    this.say("Waiting for its turn");
+  get name() {
+    return this.file.name;
   }
 
-  shape({ naturalWidth: width, naturalHeight: height }) {
-    if (width) this.find(".stage").style.setProperty("--ratio", width / height);
-  }
-
-  /** Never rejects: what went wrong is told in the picture's place. */
-  async paint({ path, query, key }) {
-    if (this.removed) return;
-    this.abort = new AbortController();
-    const onSent = (part) => (part < 1 ? this.say(`Sending: ${Math.round(part * 100)} %`, part) : this.say("Painting…"));
+  /** Makes its small copy; one that the browser cannot read has none. */
+  async read() {
     try {
-      onSent(0);
-      const { file, cycleError } = await send(this.file, { path, query, key, onSent, signal: this.abort.signal });
-      await this.finish(file, cycleError);
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      if (!(error instanceof Refused)) throw error;
-      this.refuse(error);
+      const { file, original } = await files.call("preview", { file: this.file, size: PREVIEW });
+      Object.assign(this, { preview: file, original });
+    } catch {
+      this.unreadable = true;
     }
   }
 
-  async finish(file, cycleError) {
-    this.result = file;
-    await show(this.find(".after"), file);
-    if (!this.previewed) this.shape(this.find(".after"));
-    this.settle(cycleError === null ? "Painted" : `There and back: ${cycleError} of 255 off on average`);
-    this.find(".after").hidden = this.find(".download").hidden = false;
-    this.find(".split").hidden = !this.previewed;
-    this.find(".download").href = this.find(".after").src;
-    this.find(".download").download = file.name;
-    this.find(".share").hidden = !navigator.canShare?.({ files: [file] });
-    this.onChange(`${this.file.name}: ${this.find(".state").textContent}`);
+  /** What tells apart a painter's paintings of it. */
+  key({ direction, version }, size = this.look.size) {
+    return `${direction}/${version}/${size}`;
   }
 
-  refuse({ title, message }) {
-    this.settle(`${title}. ${message}`);
-    this.element.classList.add("refused");
-    this.find(".retry").hidden = FINAL.includes(title);
-    this.onChange(`${this.file.name}: ${title}. ${message}`);
+  painting(painter, size = this.look.size) {
+    return this.paintings.get(this.key(painter, size));
   }
 
-  /** A state on the way; without `part` nobody can know how far it is. */
-  say(text, part) {
-    this.element.classList.remove("refused");
-    this.element.setAttribute("aria-busy", "true");
-    this.find(".retry").hidden = true;
-    this.find(".state").textContent = text;
-    const progress = this.find("progress");
-    if (part === undefined) progress.removeAttribute("value");
-    else progress.value = part;
+  /** Resolves with the file to save: at the photograph's own size, or as it was painted. */
+  async finished(painter) {
+    const { strength, keepColors, ownSize } = this.look;
+    const painting = this.painting(painter);
+    const type = ["image/png", "image/webp"].includes(this.file.type) ? this.file.type : "image/jpeg";
+    const plain = { file: this.unreadable ? painting.file : this.file, painting: painting.file, type };
+    const look = this.unreadable ? { strength: 1, keepColors: false, ownSize: false } : { strength, keepColors, ownSize };
+    const blob = await files.call("finish", { ...plain, ...look });
+    const suffix = { "image/png": "png", "image/webp": "webp" }[blob.type] ?? "jpg";
+    return new File([blob], `${this.name.replace(/\.[^.]*$/, "")}.${painter.direction}.${suffix}`, { type: blob.type });
   }
 
-  settle(text) {
-    this.element.removeAttribute("aria-busy");
-    this.find(".state").textContent = text;
+  /** Rejects where the browser has no more room. */
+  keep() {
+    const { id, file, look, preview, original, saved, problem } = this;
+    const paintings = [...this.paintings].filter(([key]) => !key.endsWith(`/${THUMBNAIL}`));
+    return store.put({ id, file, look, preview, original, saved, problem, paintings });
   }
-
-  remove() {
-    this.removed = true;
-    this.abort?.abort();
-    for (const image of this.element.querySelectorAll("img")) URL.revokeObjectURL(image.src);
-    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
-    (next?.querySelector(".remove") ?? document.querySelector("#choose")).focus();
-    this.element.remove();
-    this.onChange(`${this.file.name} removed`);
-  }
-}
-
-/** Whether the browser could show `file` in `image`. */
-async function show(image, file) {
-  URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(file);
-  return image.decode().then(() => true, () => false);
 }

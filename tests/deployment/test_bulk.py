@@ -1,4 +1,4 @@
-"""`python -m service.bulk` on a folder, through a real local Ray."""
+"""`cyclegan bulk` on a folder, through a real local Ray."""
 
 import os
 import shutil
@@ -6,16 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import PHOTO, ROOT, decoded
 
 
+@pytest.mark.slow
 def test_a_folder_is_translated_broken_files_are_named_and_a_second_run_resumes(tmp_path: Path) -> None:
     (tmp_path / "in" / "nested").mkdir(parents=True)
     for name in ("a.jpg", "nested/b.jpg"):
         shutil.copy(PHOTO, tmp_path / "in" / name)
     (tmp_path / "in" / "broken.png").write_text("no picture")
     places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "service.bulk", *places, "--direction", "photo2monet", "--size", "128"]
+    command = [sys.executable, "-m", "service.cli", "bulk", *places, "--direction", "photo2monet", "--size", "128"]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert first.returncode == 1

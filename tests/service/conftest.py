@@ -1,20 +1,16 @@
 """Shared by the tests of the service."""
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from models.bundle import MANIFEST
-from service.engine.catalog import Catalog, Generator
-from service.engine.lanes import Lanes
-from service.engine.queue import Queue, Rate
-from service.engine.sessions import CPU, CUDA
+from service.costs import Rate
+from service.engine.sessions import CPU
 from tests.conftest import pair
 
 
@@ -30,29 +26,24 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return next(each for each in Catalog(pair(), (CPU,), threads=1).open_new() if each.direction == "photo2monet")
-
-
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
 
 
-def through_gpu_lanes(
-    generator: Generator, pictures: list[NDArray[np.uint8]], max_batch_pixels: int, lanes: int
-) -> list[NDArray[np.uint8]]:
-    """What `generator` makes of pictures that wait together, by lanes that take its session for one on a GPU."""
+POISON = 13
 
-    async def run() -> list[NDArray[np.uint8]]:
-        queue = Queue(max_pixels=10**9, max_batch_pixels=max_batch_pixels, lanes=lanes)
-        queue.rates[generator.direction] = Rate(10**6, 1)
-        catalog = SimpleNamespace(generators={generator.direction: generator}, providers=[CUDA, CPU])
-        running = Lanes(queue, catalog)  # type: ignore[arg-type]
-        requests = [queue.submit(generator.direction, picture, queue.clock() + 30) for picture in pictures]
-        running.start()
-        answers = await asyncio.gather(*(request.answer for request in requests))
-        await running.stop()
-        return answers
 
-    return asyncio.run(run())
+class Inverting:
+    """Stands in for a generator: gives 255 − x, notes the batches that it saw, and fails on any that holds poison."""
+
+    direction, provider = "there", CPU
+
+    def __init__(self, rate: Rate | None = None) -> None:
+        self.rate = rate or Rate(10**6, 0.001)
+        self.batches: list[int] = []
+
+    def run(self, pictures: list[NDArray[np.uint8]], alone: bool, device: int) -> NDArray[np.uint8]:
+        self.batches.append(len(pictures))
+        if any(picture[0, 0, 0] == POISON for picture in pictures):
+            raise RuntimeError("poisoned")
+        return 255 - np.stack(pictures)

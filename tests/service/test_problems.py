@@ -1,6 +1,7 @@
 """Every problem of the contract that one process can meet, on running services."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -8,12 +9,10 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,8 +20,9 @@ import pytest
 from PIL import Image
 
 from service.app import create_app
+from service.routes.translate import read_job
 from service.settings import Settings
-from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, pair, running_service, wait_until
+from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, running_service, wait_until
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -58,7 +58,7 @@ def test_unknown_path_and_wrong_method_are_problems_too(service: Service) -> Non
     ("content", "content_type"),
     [
         (b"", "image/jpeg"),
-        (b"--b\r\nContent-Disposition: form-data; name=direction\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"),
+        (b"--b\r\nContent-Disposition: form-data; name=note\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"),
         (b"whatever", "multipart/form-data"),
         (b'--b\r\nContent-Disposition: form-data; name="image"; filename=""\r\n\r\n\r\n--b--\r\n', "multipart/form-data; boundary=b"),
         (b"no boundary in here", "multipart/form-data; boundary=b"),
@@ -89,15 +89,36 @@ def test_pixel_bomb_is_refused_from_its_header(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 63}, {"size": 4097}, {"size": "big"}, {"format": "bmp"}, {"quality": 0}, {"strength": 1.1}, {"output": "x"}]
+    "wrong",
+    [
+        {"size": 63},
+        {"size": 4097},
+        {"size": "big"},
+        {"format": "bmp"},
+        {"quality": 0},
+        {"strength": 1.1},
+        {"output": "x"},
+        {"version": 0},
+        {"keep_colours": True},
+    ],
 )
 def test_parameter_out_of_range_is_named(service: Service, photo: bytes, wrong: dict) -> None:
     assert next(iter(wrong)) in assert_problem(service.translate(photo, **wrong), 422)["detail"]
 
 
-def test_direction_is_required(service: Service, photo: bytes) -> None:
-    response = service.client.post("/translate", files={"image": photo})
-    assert "direction" in assert_problem(response, 422)["detail"]
+def test_direction_is_required_in_the_address(service: Service, photo: bytes) -> None:
+    response = service.client.post("/translate", files={"image": photo}, data={"direction": "photo2monet"})
+    assert "/translate?direction=" in assert_problem(response, 422)["detail"]
+
+
+def test_unknown_version_names_those_there_are(service: Service, photo: bytes) -> None:
+    assert assert_problem(service.translate(photo, version=99), 404)["versions"] == [2]
+
+
+def test_a_compressed_body_is_told_to_come_as_it_is(service: Service, photo: bytes) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "image/jpeg"}
+    response = service.client.post("/translate?direction=photo2monet", content=gzip.compress(photo), headers=headers)
+    assert "gzip" in assert_problem(response, 415)["detail"]
 
 
 def test_several_pictures_are_too_many_for_a_cycle(service: Service, photo: bytes) -> None:
@@ -142,47 +163,6 @@ def test_each_key_fits_and_health_is_open(strict: Service, headers: dict) -> Non
     assert httpx.get(f"{strict.url}/health/ready").status_code == 200
 
 
-def test_full_queue_is_503_with_retry_after_and_the_rest_is_answered(photo: bytes) -> None:
-    with running_service(max_queue_pixels=512 * 344 * 2) as running, ThreadPoolExecutor(12) as clients:
-        responses = list(clients.map(lambda _: running.translate(photo), range(12)))
-        refused = [response for response in responses if response.status_code != 200]
-        assert 0 < len(refused) < 12
-        for response in refused:
-            problem = assert_problem(response, 503)
-            assert int(response.headers["retry-after"]) == problem["retry_after"] >= 1
-        assert running.translate(photo).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["/translate?direction=photo2monet", "/v2/models/photo2monet/infer"])
-def test_full_queue_is_told_before_the_body_is_read(photo: bytes, path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n".encode()
-    told = threading.Event()
-
-    def fill(running: Service) -> None:
-        while not told.is_set():
-            running.translate(photo)
-
-    def refused(running: Service) -> bool:
-        with socket.create_connection(tuple(running.address.split(":")), timeout=0.2) as connection, suppress(TimeoutError):
-            connection.sendall(head)
-            return b" 503 " in connection.recv(1000)
-        return False
-
-    with running_service(max_queue_pixels=512 * 344 * 2) as running, ThreadPoolExecutor(6) as clients:
-        filling = [clients.submit(fill, running) for _ in range(6)]
-        try:
-            wait_until(lambda: refused(running))
-        finally:
-            told.set()
-        assert not any(client.exception() for client in filling)
-
-
-def test_picture_larger_than_the_whole_queue_is_told_to_be_smaller(photo: bytes) -> None:
-    with running_service(max_queue_pixels=256 * 256) as running:
-        assert "size" in assert_problem(running.translate(photo), 422)["detail"]
-        assert running.translate(photo, size=256).status_code == 200
-
-
 def test_deadline_that_passes_is_504(photo: bytes) -> None:
     with running_service(deadline_seconds=1e-6) as running:
         assert_problem(running.translate(photo), 504)
@@ -204,27 +184,44 @@ def test_before_the_models_are_loaded_it_is_not_ready_but_alive(photo: bytes) ->
         assert response.headers["retry-after"] == "1"
 
 
-def test_sigterm_fails_readiness_first_answers_what_is_in_and_ends(photo: bytes) -> None:
-    with running_service(drain_seconds=2) as running, ThreadPoolExecutor(1) as other:
+def test_sigterm_fails_readiness_first_answers_all_that_comes_and_ends(photo: bytes) -> None:
+    with running_service(drain_seconds=3) as running, ThreadPoolExecutor(1) as other:
         url = f"{running.url}/translate?direction=photo2monet&size=original"
-        large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
+        large = encoded(Image.open(PHOTO).resize((1200, 801)), "JPEG")
         pending = other.submit(httpx.post, url, files={"image": large}, timeout=60)
         time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: running.client.get("/health/ready").status_code == 503)
         assert assert_problem(running.client.get("/health/ready"), 503)["title"] == "Draining"
-        assert_problem(running.translate(photo), 503)
+        assert running.client.get("/v2/health/ready").status_code == 503
+        assert running.translate(photo, size=64).status_code == 200  # which load balancers send still
         assert pending.result().status_code == 200
         running.process.wait(20)
 
 
-def test_settings_that_cannot_be_used_are_named_at_start() -> None:
-    environment = os.environ | {"CYCLEGAN_PORT": "http", "CYCLEGAN_DEFAULT_SIZE": "5"}
+def ended_at_once(**settings: str) -> str:
+    """What the service says where it cannot be started with these."""
+    environment = os.environ | {f"CYCLEGAN_{name}": value for name, value in settings.items()}
     ended = subprocess.run([sys.executable, "-m", "service"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
-    assert "CYCLEGAN_PORT" in ended.stderr
-    assert "CYCLEGAN_DEFAULT_SIZE" in ended.stderr
+    assert ended.returncode != 0
     assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_settings_that_cannot_be_used_are_named_at_start(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[shop]\nkey = "secret"\nrate = "often"\n')
+    told = ended_at_once(
+        PORT="http", DEFAULT_SIZE="5", PROVIDERS="cuda", PRECISION="int4", TRAFFIC="photo2monet", API_KEYS="schlüssel", KEYS_FILE=str(keys)
+    )
+    for name, word in {
+        "PORT": "integer", "DEFAULT_SIZE": "64", "PROVIDERS": "CPUExecutionProvider", "PRECISION": "int8", "TRAFFIC": "=share",
+        "API_KEYS": "ASCII", "KEYS_FILE": "100/minute",
+    }.items():  # fmt: skip
+        (line,) = (line for line in told.splitlines() if f"CYCLEGAN_{name}:" in line)
+        assert word in line
+    assert "secret" not in told
+    assert "CYCLEGAN_PROVIDERS" in ended_at_once(PROVIDER="auto")  # a misspelt variable
 
 
 def test_folder_without_a_sound_bundle_ends_the_service_with_a_word(tmp_path: Path) -> None:
@@ -244,48 +241,29 @@ def test_show_settings_prints_every_setting_but_no_key() -> None:
     assert "secret-key" not in shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_every_request_has_its_line_in_the_log_though_the_service_ends_right_after(number: int, capfd: pytest.CaptureFixture[str]) -> None:
-    with running_service(log_format="json", drain_seconds=0) as running:
-        for i in range(20):
-            running.client.get("/directions", headers={"X-Request-ID": f"request-{i}"}).raise_for_status()
-        running.process.send_signal(number)
-        running.process.wait(30)
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
-    told = [(line["status"], line["request_id"]) for line in lines if line["event"] == "request" and line["path"] == "/directions"]
-    assert told == [(200, f"request-{i}") for i in range(20)]
-    assert "Application shutdown complete." in [line["event"] for line in lines]
-
-
-def test_the_line_of_a_request_that_is_answered_last_of_all_is_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
-    app = create_app(Settings(models=pair(), log_format="json"))
-
-    async def ask() -> str:
-        transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            while (await client.get("/health/ready")).status_code != 200:
-                await asyncio.sleep(0.05)
-            await client.get("/directions")
-        return capfd.readouterr().err
-
-    with ThreadPoolExecutor(1) as thread:  # in the main one the app would take the tests' signals
-        assert '"path": "/directions"' in thread.submit(asyncio.run, ask()).result()
-
-
-def test_a_defect_is_a_problem_to_the_client_and_a_traceback_in_the_log(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], photo: bytes
+def test_requests_have_their_line_in_the_log_slow_ones_with_their_stages_and_probes_none(
+    photo: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def fails(request: object) -> None:
+    with running_service(log_format="json", slow_seconds=0.02) as running:
+        running.client.get("/directions", headers={"X-Request-ID": "mine"}).raise_for_status()
+        running.translate(photo, headers={"X-Request-ID": "slow"}).raise_for_status()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    told = {line["request_id"]: line for line in lines if "request" in line["event"] and "request_id" in line}
+    assert (told["mine"]["path"], told["mine"]["status"], told["mine"]["level"]) == ("/directions", 200, "info")
+    assert (told["slow"]["event"], told["slow"]["level"]) == ("slow request", "warning")
+    assert {"upload_ms", "admission_ms", "decode_ms", "queue_ms", "infer_ms", "encode_ms"} <= told["slow"].keys()
+    assert not any(line["event"] == "request" and line["path"] == "/health/ready" for line in lines)
+
+
+def test_a_defect_is_a_problem_to_the_client(capfd: pytest.CaptureFixture[str], photo: bytes) -> None:
+    async def fails() -> None:
         raise RuntimeError("this is a defect")
 
-    monkeypatch.setattr("service.routes.translate.accept", fails)
     app = create_app(Settings(log_format="json"))
+    app.dependency_overrides[read_job] = fails
 
     async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
-            response = await client.post("/translate?direction=photo2monet", files={"image": photo})
-            await asyncio.sleep(0.1)  # until the log is written
-            return response
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://service") as client:
+            return await client.post("/translate?direction=photo2monet", files={"image": photo})
 
     assert "request_id" in assert_problem(asyncio.run(ask()), 500)["detail"]
-    assert "RuntimeError: this is a defect" in capfd.readouterr().err

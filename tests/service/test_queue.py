@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from service.engine.queue import DeadlinePassed, Queue, QueueFull, Rate, Request, TooLarge
+from service.costs import Rate
+from service.engine.queue import Job, Queue
+from service.errors import DeadlinePassed
+from tests.service.conftest import Inverting
 
 SIDE = 64
 PIXELS = SIDE * SIDE
@@ -26,17 +29,18 @@ def clock() -> Clock:
     return Clock()
 
 
-def make_queue(clock: Clock, pictures: int = 100, batch: int = 4) -> Queue:
-    queue = Queue(pictures * PIXELS, batch * PIXELS, clock=clock)
-    queue.rates = {"there": Rate(PIXELS, SECONDS), "back": Rate(PIXELS, SECONDS)}
-    return queue
+THERE, BACK = Inverting(Rate(PIXELS, SECONDS)), Inverting(Rate(PIXELS, SECONDS))
 
 
-def submit(queue: Queue, direction: str = "there", height: int = SIDE, seconds: float = 30) -> Request:
+def make_queue(clock: Clock, batch: int = 4) -> Queue:
+    return Queue(batch * PIXELS, clock=clock)
+
+
+def submit(queue: Queue, generator: Inverting = THERE, height: int = SIDE, seconds: float = 30) -> Job:
     """Each a millisecond after the one before."""
     assert isinstance(queue.clock, Clock)
     queue.clock.now += 0.001
-    return queue.submit(direction, np.zeros((height, SIDE, 3), np.uint8), queue.clock() + seconds)
+    return queue.submit(generator, np.zeros((height, SIDE, 3), np.uint8), queue.clock() + seconds)
 
 
 def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -54,10 +58,10 @@ async def test_a_lone_request_starts_at_once(clock: Clock) -> None:
 
 
 @in_a_loop
-async def test_a_batch_is_what_gathered_of_one_direction_and_shape_as_far_as_it_fits(clock: Clock) -> None:
+async def test_a_batch_is_what_gathered_of_one_generator_and_shape_as_far_as_it_fits(clock: Clock) -> None:
     queue = make_queue(clock, batch=3)
     first = [submit(queue) for _ in range(2)]
-    back, tall = submit(queue, "back"), submit(queue, height=2 * SIDE)
+    back, tall = submit(queue, BACK), submit(queue, height=2 * SIDE)
     first += [submit(queue) for _ in range(2)]
     assert [await queue.take() for _ in range(4)] == [first[:3], [back], [tall], first[3:]]
 
@@ -66,7 +70,7 @@ async def test_a_batch_is_what_gathered_of_one_direction_and_shape_as_far_as_it_
 async def test_the_group_that_waited_longest_goes_first(clock: Clock) -> None:
     queue = make_queue(clock)
     later = []
-    early = submit(queue, "back")
+    early = submit(queue, BACK)
     for _ in range(3):
         clock.now += 1
         later.append(submit(queue))
@@ -102,38 +106,6 @@ async def test_what_has_expired_is_told_so_and_never_taken(clock: Clock) -> None
 
 
 @in_a_loop
-async def test_full_queue_refuses_and_says_when_to_come_back(clock: Clock) -> None:
-    queue = make_queue(clock, pictures=50)
-    inside = [submit(queue) for _ in range(50)]
-    with pytest.raises(QueueFull) as refused:
-        submit(queue, height=30 * SIDE)
-    assert refused.value.retry_after == 3  # thirty pictures must leave, ten of them a second
-    taken = await queue.take()
-    with pytest.raises(QueueFull):
-        submit(queue)  # what runs still counts
-    queue.finish(taken)
-    assert len(inside) - len(taken) == queue.waiting
-    submit(queue)
-
-
-@in_a_loop
-async def test_what_could_not_be_answered_in_time_is_refused_at_the_door(clock: Clock) -> None:
-    queue = make_queue(clock)
-    for _ in range(40):
-        submit(queue)
-    submit(queue, seconds=6)
-    with pytest.raises(QueueFull) as refused:
-        submit(queue, seconds=2)
-    assert refused.value.retry_after == 3  # 4.2 s of work, and 2 s to do it in, of which 1.4 are planned with
-
-
-@in_a_loop
-async def test_a_picture_that_never_fits_is_too_large(clock: Clock) -> None:
-    with pytest.raises(TooLarge, match="smaller `size`"):
-        submit(make_queue(clock, pictures=2), height=3 * SIDE)
-
-
-@in_a_loop
 async def test_drained_waits_for_what_waits_and_what_runs(clock: Clock) -> None:
     queue = make_queue(clock)
     submit(queue)
@@ -143,13 +115,6 @@ async def test_drained_waits_for_what_waits_and_what_runs(clock: Clock) -> None:
     assert not drained.done()
     queue.finish(taken)
     await asyncio.wait_for(drained, 1)
-
-
-def test_the_rate_follows_the_latest_measurements() -> None:
-    rate = Rate(1000, 1.0)
-    for _ in range(50):
-        rate.add(1000, 0.5)
-    assert rate.seconds(2000) == pytest.approx(1.0, rel=0.05)
 
 
 @in_a_loop

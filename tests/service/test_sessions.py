@@ -5,15 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from structlog.testing import capture_logs
 
 from models.bundle import Bundle, Device, Manifest, ModelFile, Precision, Version, sha256_of, write_version
-from service.engine import sessions
-from service.engine.catalog import Catalog
-from service.engine.sessions import CPU, CUDA, TENSORRT, choose_providers, count_lanes, has_vnni, open_session
+from models.processor import has_vnni
+from service.engine import generator, sessions
+from service.engine.generator import Generator
+from service.engine.sessions import CPU, CUDA, TENSORRT, check_providers, choose_precision, choose_providers, count_lanes
 from tests.conftest import ROOT
 
 
@@ -30,10 +29,16 @@ def sines(times: int = 0) -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
 
 
-def bundle_of(folder: Path, **graphs: bytes) -> Bundle:
+def bundle_of(folder: Path, speedup: float | None = None, **graphs: bytes) -> Bundle:
     devices: dict[Precision, Device] = {"fp32": "any", "fp16": "cuda", "int8": "cpu-vnni"}
     files = [
-        ModelFile(path=f"1/{name}.onnx", precision=name, device=device, sha256=sha256_of(graphs[name]))
+        ModelFile(
+            path=f"1/{name}.onnx",
+            precision=name,
+            device=device,
+            sha256=sha256_of(graphs[name]),
+            speedup=speedup if name == "int8" else None,
+        )
         for name, device in devices.items()
         if name in graphs
     ]
@@ -44,67 +49,82 @@ def bundle_of(folder: Path, **graphs: bytes) -> Bundle:
     return write_version(folder / "a2b", manifest, [graphs[file.precision] for file in files], {})
 
 
-@pytest.fixture
-def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "has_vnni", lambda: True)
-
-
-@pytest.mark.usefixtures("vnni")
-@pytest.mark.parametrize(("int8_sines", "fp32_sines", "served"), [(0, 40, "int8"), (40, 0, "fp32")])
-def test_int8_is_served_where_it_is_faster_and_the_log_tells_the_ratio(
-    tmp_path: Path, int8_sines: int, fp32_sines: int, served: str
+@pytest.mark.parametrize(
+    ("speedup", "vnni", "gpu", "wanted", "served"),
+    [
+        (1.5, True, False, "auto", "int8"),
+        (1.1, True, False, "auto", "fp32"),
+        (None, True, False, "auto", "fp32"),
+        (1.5, False, False, "auto", "fp32"),
+        (1.5, True, True, "auto", "fp16"),
+        (1.1, False, False, "int8", "int8"),
+        (1.5, True, True, "fp32", "fp32"),
+    ],
+)
+def test_precision_follows_from_manifest_cpu_and_setting(
+    tmp_path: Path, speedup: float | None, vnni: bool, gpu: bool, wanted: str, served: str
 ) -> None:
-    bundle_of(tmp_path, fp32=sines(fp32_sines), int8=sines(int8_sines))
-    catalog = Catalog(tmp_path, (CPU,), threads=1)
-    with capture_logs() as logs:
-        (generator,) = catalog.open_new()
-    assert generator.precision == served
-    chosen = next(line for line in logs if line["event"] == "precision chosen")
-    assert (chosen["direction"], chosen["precision"]) == ("a2b", served)
-    assert "times as fast as fp32 here" in chosen["why"]
-    picture = np.zeros((1, 8, 8, 3), np.uint8)
-    assert generator.run(picture).shape == picture.shape
+    bundle = bundle_of(tmp_path, speedup, fp32=sines(), fp16=sines(), int8=sines())
+    precision, why = choose_precision(bundle.version, wanted, gpu, vnni)
+    assert precision == served
+    assert why
+
+
+@pytest.mark.parametrize("wanted", ["auto", "int8", "fp16"])
+def test_a_bundle_with_only_fp32_runs_in_it(tmp_path: Path, wanted: str) -> None:
+    version = bundle_of(tmp_path, fp32=sines()).version
+    assert {choose_precision(version, wanted, gpu, vnni)[0] for gpu in (True, False) for vnni in (True, False)} == {"fp32"}
 
 
 def test_a_cpu_without_vnni_does_not_even_open_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "has_vnni", lambda: False)
-    bundle = bundle_of(tmp_path, fp32=sines(), int8=b"not a graph")
-    assert open_session(bundle, [CPU], 1).precision == "fp32"
+    monkeypatch.setattr(generator, "has_vnni", lambda: False)
+    assert Generator(bundle_of(tmp_path, 1.5, fp32=sines(), int8=b"not a graph"), [CPU], 1).model == "a2b/1/fp32"
 
 
-def test_fp16_is_for_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+class Session:
+    """Stands in for one of ONNX Runtime's on a GPU."""
 
-    class Session:
-        def __init__(self, path: Path, options: object, providers: list) -> None:
-            asked.append((path.name, providers))
-            self.providers = [provider for provider, _ in providers]
+    def __init__(self, path: Path, options: object, providers: list) -> None:
+        self.name, self.options = path.name, dict(providers)
+        self.providers = [provider for provider, _ in providers]
+        opened.append(self)
 
-        def get_providers(self) -> list[str]:
-            return self.providers
+    def get_providers(self) -> list[str]:
+        return self.providers
 
-    bundle = bundle_of(tmp_path, fp32=sines(), fp16=sines(), int8=sines())
+
+opened: list[Session] = []
+
+
+def test_each_gpu_has_a_session_in_fp16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened.clear()
     monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", Session)
-    assert open_session(bundle, [CUDA, CPU], 1).precision == "fp16"
-    ((name, providers),) = asked
-    assert name == "fp16.onnx"
-    assert dict(providers)[CUDA] == {"cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
-    assert dict(providers)[CPU] == {}
-    assert open_session(bundle, [CUDA, CPU], 1, records=True).graphs
-    assert dict(asked[1][1])[CUDA] == dict(providers)[CUDA] | {"enable_cuda_graph": "1"}
+    assert Generator(bundle_of(tmp_path, fp32=sines(), fp16=sines(), int8=sines()), [CUDA, CPU], 1, devices=(0, 3)).precision == "fp16"
+    assert [session.name for session in opened] == ["fp16.onnx"] * 2
+    for session, device in zip(opened, ("0", "3"), strict=True):
+        assert session.options[CUDA] == {"device_id": device, "cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": "1"}
+        assert session.options[CPU] == {}
 
 
 def test_where_cuda_does_not_load_fp32_runs_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "has_vnni", lambda: False)
+    monkeypatch.setattr(generator, "has_vnni", lambda: False)
     session = sessions.onnxruntime.InferenceSession
     monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", lambda path, options, providers: session(path, options, [CPU]))
-    assert open_session(bundle_of(tmp_path, fp32=sines(), fp16=sines()), [CUDA, CPU], 1).precision == "fp32"
+    assert Generator(bundle_of(tmp_path, fp32=sines(), fp16=sines()), [CUDA, CPU], 1).precision == "fp32"
 
 
 def test_lanes_and_providers() -> None:
     assert choose_providers((TENSORRT, CUDA, CPU)) == ([TENSORRT, CUDA, CPU], "CYCLEGAN_PROVIDERS says so")
     assert [count_lanes(providers, 8) for providers in ([CPU], [CUDA, CPU], [TENSORRT, CUDA, CPU])] == [8, 2, 2]
-    assert count_lanes([CUDA, CPU], 8, records=True) == 1
+    assert count_lanes([CUDA, CPU], 8, devices=2) == 4
+
+
+@pytest.mark.parametrize("names", [("cuda",), ("CPUExecutionProvider", "Cuda"), ("auto", CPU)])
+def test_a_provider_that_is_none_is_refused_with_those_there_are(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="auto"):
+        check_providers(names)
+    check_providers((CPU,))
+    check_providers(("auto",))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Large pictures, in tiles: of a small random generator as the service runs it."""
 
 import io
+import math
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pictures.tiles import Canvas, cut, thumbnail
+from service.engine.tiler import Canvas, cut, thumbnail
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded, running_service, wait_until
 from training.export import export_checked, write_bundle
 from training.generators import ResnetGenerator, Widths, initialise
@@ -64,12 +66,22 @@ def test_tiles_make_the_picture_that_one_pass_makes_and_show_no_seam(models: Pat
 @pytest.mark.parametrize(("height", "width", "multiple"), [(1200, 1800, 4), (8, 5000, 4), (644, 640, 4), (1024, 2048, 256)])
 def test_tiles_blend_into_the_very_picture_they_were_cut_from(height: int, width: int, multiple: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    canvas, tiles = Canvas(height, width), cut(height, width, multiple, 8)
+    canvas, tiles = Canvas(height, width), list(cut(height, width, multiple, 8))
     for tile in tiles:
         canvas.add(tile, pixels[tile.rows, tile.columns])
         assert tile.rows.start % multiple == tile.columns.start % multiple == 0
     assert len({pixels[tile.rows, tile.columns].shape for tile in tiles}) == 1
     assert (canvas.pixels() == pixels).all()
+
+
+@pytest.mark.parametrize("shape", [(350_000, 8), (8, 350_000), (7000, 7000)])
+def test_tiles_of_extreme_shapes_weigh_no_more_than_others(shape: tuple[int, int]) -> None:
+    tracemalloc.start()
+    try:
+        assert sum(tile.row_weights.size * tile.column_weights.size for tile in cut(*shape, 4, 8)) < 1.8 * math.prod(shape)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("shape", [(1200, 1800, 3), (8, 100_000, 3), (100_000, 8, 3)])
@@ -107,11 +119,11 @@ def test_a_large_picture_stops_when_its_client_hangs_up(tiling: Service, large: 
     stopped = runs()
     time.sleep(1)
     assert runs() == stopped
-    assert stopped < len(cut(4200, 5600, 4, 8))
+    assert stopped < len(list(cut(4200, 5600, 4, 8)))
 
 
-def test_a_large_picture_that_cannot_be_done_by_the_deadline_stops_then(models: Path, large: bytes) -> None:
+def test_a_large_picture_that_cannot_be_done_by_the_deadline_is_told_what_could(models: Path, large: bytes) -> None:
     with running_service(models=models, deadline_seconds=0.3) as hurried:
         larger = encoded(Image.open(io.BytesIO(large)).resize((5600, 4200)), "JPEG")
-        assert_problem(hurried.translate(larger, "day2dusk", size="original"), 504)
+        assert "are allowed" in assert_problem(hurried.translate(larger, "day2dusk", size="original"), 422)["detail"]
         assert hurried.translate(encoded(Image.open(PHOTO).resize((64, 64)), "PNG"), "day2dusk").status_code == 200

@@ -1,5 +1,6 @@
 """POST /translate and /cycle, on a running service with bundles of the repository."""
 
+import hashlib
 import io
 import json
 import time
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models.bundle import list_bundles
-from tests.conftest import PHOTO, PICTURES, ROOT, Service, decoded, encoded, running_service, wait_until
+from tests.conftest import PHOTO, PICTURES, ROOT, Service, assert_problem, decoded, encoded, running_service, wait_until
 
 
 @pytest.mark.parametrize("direction", ["photo2monet", "monet2photo"])
@@ -213,6 +214,19 @@ def test_directions_tell_all_that_the_contract_names(service: Service) -> None:
     assert all(named <= entry.keys() for entry in directions.values())
 
 
+def test_directions_tell_their_files_which_can_be_had_and_kept(service: Service) -> None:
+    files = {entry["direction"]: entry["files"] for entry in service.client.get("/directions").json()}["photo2monet"]
+    assert {"fp32", "int8"} <= {file["precision"] for file in files}
+    for file in files:
+        had = service.client.get(f"/{file['url']}")
+        assert (len(had.content), hashlib.sha256(had.content).hexdigest()) == (file["size"], file["sha256"])
+        assert "immutable" in had.headers["cache-control"]
+        again = service.client.get(f"/{file['url']}", headers={"If-None-Match": had.headers["etag"]})
+        assert again.status_code in (200, 304)
+    assert_problem(service.client.get("/models/photo2monet/2/../model.json"), 404)
+    assert_problem(service.client.get("/models/photo2monet/2/model.json"), 404)
+
+
 def test_page_documentation_health_and_metrics_are_there(service: Service, photo: bytes) -> None:
     service.translate(photo, size=64)
     assert "<form" in service.client.get("/").text
@@ -227,7 +241,10 @@ def test_page_documentation_health_and_metrics_are_there(service: Service, photo
 def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
     large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
     small = encoded(Image.open(PHOTO).resize((96, 64)), "JPEG")
-    with running_service(max_batch_pixels=2400 * 1604, intra_op_threads=1) as running, ThreadPoolExecutor(1) as other:  # it runs whole
+    with (
+        running_service(max_batch_pixels=2400 * 1604, intra_op_threads=1, deadline_seconds=200) as running,
+        ThreadPoolExecutor(1) as other,
+    ):  # it runs whole
         busy = other.submit(lambda: running.translate(large, size="original"))
         time.sleep(0.3)
         tensor = {"name": "pictures", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}
@@ -236,7 +253,7 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
             ("/v2/models/monet2photo/infer", {"json": {"inputs": [tensor]}}),
         ):
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(running.url + path, **body, timeout=httpx.Timeout(5, read=0.1))
+                httpx.post(running.url + path, **body, timeout=httpx.Timeout(5, read=0.02))
         assert busy.result().status_code == 200
         for path in ("/translate", "/v2/models/{name}/infer"):
             wait_until(lambda: f'path="{path}",status="499"' in running.client.get("/metrics").text)  # noqa: B023

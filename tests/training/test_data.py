@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.training.conftest import tiny_config
-from training import data
-from training.config import ConfigError
+from training import data, memory
+from training.config import ConfigError, domain_name
 from training.data import Domain, list_pictures, load_domains, read_pictures, to_pixels, to_tensor
 
 
@@ -29,16 +29,101 @@ def test_the_layout_of_train_a_and_train_b_names_its_domains_by_the_folder_above
     config = tiny_config((root / "trainA", root / "trainB"))
     assert (config.direction, config.inverse) == ("day2dusk", "dusk2day")
     assert torch.equal(load_domains(config)[1].batch(3), load_domains(tiny_config(domains))[1].batch(3))
-    assert picture_names(data.test_folder(config.target)) == picture_names(domains[1] / "test")
+    assert names(data.test_pictures(config.target)) == names(list_pictures(domains[1] / "test"))
 
 
-def picture_names(folder: Path) -> list[str]:
-    return [path.name for path in list_pictures(folder)]
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
 
 
-def test_a_plain_folder_of_pictures_is_a_domain_too(domains: tuple[Path, Path]) -> None:
-    plain = domains[0] / "train"
-    assert data.train_folder(plain) == data.test_folder(plain) == plain
+def save_red(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), "red").save(path)
+
+
+def test_without_test_pictures_those_of_training_are_judged_and_that_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_red(tmp_path / "a.png")
+    assert data.train_pictures(tmp_path) == data.test_pictures(tmp_path) == [tmp_path / "a.png"]
+    assert f"{tmp_path} has no test/" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("Train", "VAL"), (".", "test"), ("training", "validation"), ("../trainA", "../testA")]
+)
+def test_folders_of_training_and_of_test_pictures_are_found_by_their_usual_names(tmp_path: Path, train: str, test: str) -> None:
+    domain = tmp_path / ("trainA" if ".." in train else "zebra")
+    save_red(domain / train / "one.png", domain / test / "two.png")
+    assert names(data.train_pictures(domain)) == ["one.png"]
+    assert names(data.test_pictures(domain)) == ["two.png"]
+
+
+def test_links_are_followed_and_hidden_files_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_red(
+        tmp_path / "store" / "a.png", tmp_path / "zebra" / "b.png", tmp_path / "zebra" / "._b.png", tmp_path / "zebra" / ".cache" / "c.png"
+    )
+    (tmp_path / "zebra" / "more").symlink_to(tmp_path / "store")
+    (tmp_path / "zebra" / "again").symlink_to(tmp_path / "zebra")
+    (tmp_path / "zebra" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "stripes").symlink_to(tmp_path / "zebra")
+    assert names(list_pictures(tmp_path / "stripes")) == ["b.png", "a.png"]
+    assert "gone.png: a link to nothing" in caplog.text
+    assert domain_name(tmp_path / "stripes") == "stripes"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("winter photos", "winter_photos"),
+        ("été", "ete"),
+        ("day2night v1.5/trainB", "night_v1_5"),
+        ("horse2zebra/trainA", "horse"),
+        ("a/trainB", "B"),
+    ],
+)
+def test_a_domains_name_is_made_of_what_a_directions_may_have(folder: str, name: str) -> None:
+    assert domain_name(Path(folder)) == name
+
+
+def test_a_folder_whose_name_gives_none_has_to_be_given_one(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--set source_name=photo"):
+        tiny_config((tmp_path / "猫", domains[1]))
+    assert tiny_config((tmp_path / "猫", domains[1]), source_name="cat").direction == "cat2dusk"
+
+
+@pytest.mark.parametrize("cache", ["bytes", "files"])
+def test_pictures_that_are_decoded_anew_give_the_same_batches(
+    domains: tuple[Path, Path], cache: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, undecoded = (load_domains(tiny_config(domains, batch_size=3, cache=where))[0] for where in ("memory", cache))
+    assert all(torch.equal(kept.batch(step), undecoded.batch(step)) for step in range(6))
+    assert "are decoded anew for each step" in caplog.text
+
+
+def test_where_memory_is_short_pictures_are_not_kept_decoded(domains: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = data.train_pictures(domains[0])
+    pixels, encoded = len(paths) * 72 * 64 * 3, sum(path.stat().st_size for path in paths)
+    for free, where in ((2.1 * pixels, "memory"), (2.01 * encoded, "bytes"), (encoded, "files")):
+        monkeypatch.setattr(memory, "available_memory", lambda free=free: free)
+        assert memory.choose_cache("auto", paths, 100, torch.device("cpu")) == (where, pixels)
+    with pytest.raises(ConfigError, match="GB are free: leave cache=auto"):
+        memory.choose_cache("memory", paths, 100, torch.device("cpu"))
+
+
+def test_pictures_on_the_device_are_cut_nearly_alike(domains: tuple[Path, Path]) -> None:
+    """Scaled whole and then cut, not the box alone."""
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in list_pictures(domains[0] / "train")]
+    config = tiny_config(domains, load_size=32, batch_size=4)
+    here = Domain(pictures, config, 0)
+    there = Domain(pictures, config, 0, device=torch.device("cpu"))
+    assert (here.batch(0) - there.batch(0)).abs().mean() < 0.02
+
+
+def test_each_process_has_its_share_of_the_pictures(domains: tuple[Path, Path]) -> None:
+    shares = [load_domains(tiny_config(domains), rank, 3)[0] for rank in range(3)]
+    assert sorted(len(share.pictures) for share in shares) == [2, 3, 3]
+    assert {share.listed for share in shares} == {8}
+    assert len({share.fingerprint for share in shares}) == 1
 
 
 def save_16_bit(path: Path) -> None:
@@ -76,15 +161,17 @@ def test_any_format_becomes_8_bit_rgb(tmp_path: Path, name: str, save: Callable[
     assert np.abs(pixels.astype(int) - 128).max() <= 2
 
 
-def test_a_broken_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_or_tiny_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (200, 3)).save(tmp_path / "tiny.png")
     assert len(read_pictures(list_pictures(tmp_path))) == 1
     assert "broken.jpg" in caplog.text
+    assert "tiny.png: 200 × 3 pixels" in caplog.text
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir(), lambda folder: folder.write_text("x")])
-def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path, make) -> None:
+def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "photos")
     with pytest.raises(ConfigError, match="photos"):
         list_pictures(tmp_path / "photos")

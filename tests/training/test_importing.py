@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.bundle import load_bundle, sha256_of
 from tests.conftest import PICTURES, ROOT
 from tests.training.conftest import command
 from training import __main__
 from training.config import ConfigError
-from training.importing import ImportRefused, import_generator
+from training.importing import ImportRefused, import_generator, read_generator
 
 State = dict[str, Tensor]
 
@@ -109,6 +111,47 @@ def unet(downs: int, ngf: int = 4) -> Published:
     return Published(Published(nn.Sequential(down(3, ngf), inside, relu, up(2 * ngf, 3), nn.Tanh())))
 
 
+class Blur(nn.Module):
+    """CUT's, by Zhang's published layer: a padding, and a binomial filter a channel."""
+
+    def __init__(self, channels: int, taps: list[float], scale: float) -> None:
+        super().__init__()
+        filt = torch.tensor(taps)[:, None] * torch.tensor(taps)
+        self.register_buffer("filt", (scale * filt / filt.sum())[None, None].repeat(channels, 1, 1, 1))
+
+
+class BlurDown(Blur):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(functional.pad(x, (1, 1, 1, 1), "reflect"), self.filt, stride=2, groups=x.shape[1])
+
+
+class BlurUp(Blur):
+    def forward(self, x: Tensor) -> Tensor:
+        wide = functional.conv_transpose2d(functional.pad(x, (1, 1, 1, 1), "replicate"), self.filt, stride=2, padding=2, groups=x.shape[1])
+        return wide[:, :, 1:, 1:][:, :, :-1, :-1]
+
+
+def cut(blurred_up: bool = True) -> Published:
+    def norm(channels: int) -> list[nn.Module]:
+        return [nn.InstanceNorm2d(channels), nn.ReLU(True)]
+
+    def down(channels: int, out: int) -> list[nn.Module]:
+        return [nn.Conv2d(channels, out, 3, padding=1), *norm(out), BlurDown(out, [1.0, 2, 1], 1)]
+
+    def up(channels: int, out: int) -> list[nn.Module]:
+        if not blurred_up:
+            return [nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1), *norm(out)]
+        return [BlurUp(channels, [1.0, 3, 3, 1], 4), nn.Conv2d(channels, out, 3, padding=1), *norm(out)]
+
+    def block() -> nn.Module:
+        pad, conv = nn.ReflectionPad2d(1), nn.Conv2d
+        return Residual(pad, conv(16, 16, 3), *norm(16), pad, conv(16, 16, 3), norm(16)[0])
+
+    first, last = nn.Conv2d(3, 4, 7), nn.Conv2d(4, 3, 7)
+    layers = [nn.ReflectionPad2d(3), first, *norm(4), *down(4, 8), *down(8, 16), block(), block(), *up(16, 8), *up(8, 4)]
+    return Published(nn.Sequential(*layers, nn.ReflectionPad2d(3), last, nn.Tanh()))
+
+
 def patchgan() -> Published:
     def convolution(channels: int, out: int, stride: int) -> list[nn.Module]:
         return [nn.Conv2d(channels, out, 4, stride, 1), nn.InstanceNorm2d(out), nn.LeakyReLU(0.2)]
@@ -125,8 +168,12 @@ def with_running_stats(state: State) -> State:
 
 
 def with_prefix(state: State) -> State:
-    """As DataParallel names them."""
-    return {f"module.{name}": tensor for name, tensor in state.items()}
+    """As DataParallel, and torch.compile within it, name them."""
+    return {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}
+
+
+def of_lightning(state: State) -> object:
+    return {"epoch": 3, "state_dict": {f"generator.{name}": tensor for name, tensor in state.items()}}
 
 
 def assert_translates_alike(models: Path, direction: str, network: nn.Module, sizes: tuple[tuple[int, int], ...]) -> None:
@@ -153,7 +200,10 @@ def test_the_papers_generator_is_imported_by_command_with_its_card(tmp_path: Pat
     assert (bundle.manifest.source, bundle.manifest.target, bundle.manifest.inverse) == ("horse", "zebra", "zebra2horse")
     assert bundle.version.architecture.startswith("resnet_9blocks")
     assert bundle.version.trained_size == 64
-    assert bundle.version.training == {"imported": {"file": file.name, "sha256": sha256_of(file.read_bytes())}, "about": "Horses."}
+    training = bundle.version.training
+    assert training["imported"] == {"file": file.name, "sha256": sha256_of(file.read_bytes())}
+    assert training["about"] == "Horses."
+    assert training["records"]["import"]["command"].startswith("python -m training import --generator latest_net_G.pth")
     card = (models / "horse2zebra" / "README.md").read_text()
     assert all(told in card for told in ("`latest_net_G.pth`", "resnet_9blocks", "64 pixels", "Horses.", "Licence: CC0"))
     assert str(tmp_path) not in card + json.dumps(bundle.version.training)
@@ -170,27 +220,51 @@ def test_the_papers_generator_is_imported_by_command_with_its_card(tmp_path: Pat
             "mobile_resnet_2blocks",
             ((64, 96), (36, 8)),
         ),
+        (cut, of_lightning, "resnet_2blocks, channels 4-8-16-8-4, antialiased", ((64, 96), (36, 8))),
+        (lambda: cut(blurred_up=False), dict, "resnet_2blocks, channels 4-8-16-8-4, antialiased", ((64, 96), (36, 8))),
         (lambda: unet(7), dict, "unet_128", ((128, 256), (256, 128))),
         (lambda: unet(8), lambda state: {name: tensor.half() for name, tensor in state.items()}, "unet_256", ((256, 512), (256, 256))),
     ],
-    ids=["6 blocks, dropout, running statistics", "nearest, DataParallel", "separable, uneven", "unet_128", "unet_256, fp16"],
+    ids=[
+        "6 blocks, dropout, running statistics",
+        "nearest, compiled",
+        "separable, uneven",
+        "CUT, Lightning",
+        "CUT, transposed",
+        "unet_128",
+        "unet_256, fp16",
+    ],
 )
 def test_published_layouts_translate_as_they_did(
     tmp_path: Path, network: Callable[[], Published], kept: Callable[[State], object], architecture: str, sizes: tuple[tuple[int, int], ...]
 ) -> None:
     torch.manual_seed(0)
-    published = network()
+    published = network().eval()
     torch.save(kept(published.state_dict()), tmp_path / "net.pth")
-    bundle = import_generator(tmp_path / "net.pth", "a2b", tmp_path / "models")
-    assert bundle.version.architecture.startswith(architecture)
-    assert_translates_alike(tmp_path / "models", "a2b", published, sizes)
+    generator = read_generator((tmp_path / "net.pth").read_bytes())
+    assert generator.architecture.startswith(architecture)
+    for height, width in sizes:
+        pictures = torch.rand(2, 3, height, width) * 2 - 1
+        with torch.no_grad():
+            got, expected = generator(pictures), published(pictures)
+        assert expected.std() > 0.05
+        assert (got - expected).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize(("network", "size"), [(lambda: unet(7), (128, 256)), (cut, (36, 8))], ids=["unet_128", "CUT"])
+def test_layouts_other_than_the_papers_make_bundles_too(tmp_path: Path, network: Callable[[], Published], size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    published = network()
+    safetensors.torch.save_file(published.state_dict(), tmp_path / "net.safetensors")
+    import_generator(tmp_path / "net.safetensors", "a2b", tmp_path / "models")
+    assert_translates_alike(tmp_path / "models", "a2b", published, (size,))
 
 
 @pytest.mark.parametrize(
     ("saved", "told"),
     [
         (patchgan().state_dict(), r"model\.1\.weight \(64, 3, 7, 7\) is missing.*model\.0\.weight \(4, 3, 4, 4\) is one too many"),
-        (resnet().state_dict() | {"model.7.filt": torch.ones(8, 1, 3, 3)}, r"model\.7\.filt is of an antialiasing layer"),
+        (cut().state_dict() | {"model.7.filt": torch.ones(8, 1, 4, 4)}, r"model\.7\.filt \(8, 1, 4, 4\) should be \(8, 1, 3, 3\)"),
         (resnet(affine=True).state_dict(), r"model\.2\.weight \(4,\) is of a batch norm or an affine"),
         (resnet(colours=1).state_dict(), r"model\.1\.weight \(4, 1, 7, 7\) should be \(4, 3, 7, 7\)"),
         (unet(3).state_dict() | {"model.model.9.weight": torch.ones(1, 1)}, r"model\.model\.9\.weight \(1, 1\) is one too many"),
@@ -200,7 +274,7 @@ def test_published_layouts_translate_as_they_did(
         ([1, 2], "it holds a list"),
         (resnet(), "save the state_dict"),
     ],
-    ids=["critic", "CUT", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "list", "module"],
+    ids=["critic", "filters", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "list", "module"],
 )
 def test_another_network_is_refused_and_what_does_not_fit_is_named(tmp_path: Path, saved: object, told: str) -> None:
     file = tmp_path / "net.pth"
@@ -216,6 +290,22 @@ class Code:
 
     def __reduce__(self) -> tuple:
         return (Path.touch, (self.leaves,))
+
+
+def test_files_of_other_kinds_are_called_by_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "net.pth"
+    torch.jit.trace(resnet(), torch.zeros(1, 3, 32, 32)).save(file)
+    script = file.read_bytes()
+    for content, told in (
+        (script, "it is TorchScript.*torch.jit.load"),
+        (b"\x89HDF\r\n", "Keras and TensorFlow"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (load_bundle(ROOT / "models" / "photo2monet").onnx.read_bytes(), "ONNX already"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ImportRefused, match=told):
+            import_generator(file, "a2b", tmp_path / "models")
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
@@ -252,10 +342,9 @@ def test_a_direction_that_is_none_is_refused(tmp_path: Path, direction: str) -> 
 
 def test_weights_too_large_for_halves_are_kept_whole(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network, sizes = resnet((), (16, 32, 64), (32, 16)), []
-    for scale in (1, 1e6):  # which the instance norm after the convolution takes out again
-        network.model[1].weight.data *= scale
-        torch.save(network.state_dict(), tmp_path / "net.pth")
-        sizes.append(import_generator(tmp_path / "net.pth", "a2b", tmp_path / "models").onnx.stat().st_size)
-        assert_translates_alike(tmp_path / "models", "a2b", network, ((64, 96),))
-    assert sizes[1] > 1.5 * sizes[0]
+    network = resnet((), (16, 32, 64), (32, 16))
+    network.model[1].weight.data *= 1e6  # which the instance norm after the convolution takes out again
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    bundle = import_generator(tmp_path / "net.pth", "a2b", tmp_path / "models")
+    assert_translates_alike(tmp_path / "models", "a2b", network, ((64, 96),))
+    assert bundle.onnx.stat().st_size > 4 * sum(weight.numel() for weight in network.parameters())

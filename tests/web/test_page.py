@@ -1,209 +1,262 @@
-"""The page in the real Chromium, on the running service. Screenshots of what was tested are kept in runs/screenshots."""
+"""The page in the real Chromium, with the service painting. Screenshots of what was tested are kept in runs/screenshots."""
 
-import shutil
+import gzip
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.conftest import PHOTO, PICTURES, ROOT, Service, decoded, encoded, running_service, wait_until
-
-SCREENSHOTS = ROOT / "runs" / "screenshots"
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-SHIFTS = """
-    window.shifts = 0;
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => { if (!entry.hadRecentInput) window.shifts += entry.value; }))
-        .observe({ type: "layout-shift", buffered: true });
-"""
+from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
+from tests.web.conftest import DESKTOP, PHONE, Opened, choose, example, kept, painted, ready
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program, "Chromium is not installed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-
-
-@contextmanager
-def opened(browser: Browser, url: str, **options: object) -> Iterator[Page]:
-    """The page, that must ask nobody else for anything, and have nothing to complain about but answers that are problems."""
-    with browser.new_context(**options) as context:  # type: ignore[arg-type]
-        page, asked, complaints = context.new_page(), [], []
-        page.set_default_timeout(60_000)
-        page.add_init_script(SHIFTS)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        expect(page.get_by_label("Direction")).to_have_value("photo2monet")
-        yield page
-        assert all(address.startswith((url, f"blob:{url}")) for address in asked)
-        assert [text for text in complaints if "Failed to load resource" not in text] == []
-        assert page.evaluate("window.shifts") < 0.05  # half of what web.dev calls good: a card makes room for the next
-
-
-def kept(page: Page, name: str) -> None:
-    """A screenshot, of a page in which axe-core finds nothing."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-
-
-def choose(page: Page, *files: Path) -> None:
-    page.get_by_label("Choose pictures").set_input_files(files)
-
-
-def painted(page: Page, count: int = 1) -> None:
-    expect(page.get_by_role("link", name="Download")).to_have_count(count, timeout=60_000)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_file_becomes_a_painting_on_a_phone(browser: Browser, service: Service, photo: bytes, scheme: str) -> None:
-    with opened(browser, service.url, **PHONE, color_scheme=scheme) as page:
-        kept(page, f"phone-{scheme}-start")
-        page.get_by_label("Size").select_option("256")
-        choose(page, PHOTO)
+def test_pictures_are_painted_by_the_server_if_a_person_says_so(opened: Opened, painting_service: Service) -> None:
+    with opened(painting_service.url, place="server", color_scheme="dark") as page:
+        kept(page, "phone-dark-start")
+        example(page)
         painted(page)
+        expect(page.locator("#painting-state")).to_have_text("Painted on the server")
+        kept(page, "phone-dark-painted")
         slider = page.get_by_label("How much of the original to show")
         slider.focus()
-        slider.press("ArrowLeft")
-        expect(slider).to_have_value("49")
+        slider.press("ArrowRight")
+        expect(slider).to_have_value("1")
+
+
+def test_strength_and_colours_act_at_once_and_are_saved(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
+    photo = tmp_path / "china.png"
+    photo.write_bytes(encoded(Image.open(PHOTO), "PNG"))
+    with opened(painting_service.url, place="server", **DESKTOP) as page:
+        choose(page, photo)
+        painted(page)
+        asked: list[str] = []
+        page.on("request", lambda request: None if request.url.startswith("blob:") else asked.append(request.url))
+        page.get_by_role("slider", name="Strength").fill("0.5")
+        page.get_by_label("Keep the photo’s colours").check()
+        page.get_by_label("Save at the photo’s own size").uncheck()
         with page.expect_download() as download:
-            page.get_by_role("link", name="Download").click()
-        assert download.value.suggested_filename == "china.photo2monet.jpg"
-        assert Path(download.value.path()).read_bytes() == service.translate(photo, size=256).content
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
-        kept(page, f"phone-{scheme}-painted")
+            page.get_by_role("button", name="Save", exact=True).click()
+        ours = decoded(Path(download.value.path()).read_bytes()).astype(int)
+        assert asked == []
+        expected = painting_service.translate(photo.read_bytes(), size=256, strength=0.5, keep_colors=True).content
+        assert abs(ours - decoded(expected)).mean() < 1
+        kept(page, "desktop-light-painted")
 
 
-def test_several_pictures_come_as_one_zip_and_a_broken_one_spoils_none(
-    browser: Browser, service: Service, photo: bytes, tmp_path: Path
-) -> None:
+def test_several_pictures_come_as_one_zip_and_a_broken_one_spoils_none(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(photo[: len(photo) // 2])
-    with opened(browser, service.url, viewport={"width": 1280, "height": 900}) as page:
-        page.get_by_label("Size").select_option("256")
+    broken.write_bytes(b"\xff\xd8\xff no picture")
+    with opened(painting_service.url, place="server", color_scheme="dark", **DESKTOP) as page:
         choose(page, PHOTO, broken, PICTURES / "chelsea.jpg")
-        painted(page, 2)
-        card = page.get_by_role("listitem").filter(has_text="broken.jpg")
-        expect(card).to_contain_text("Broken picture.")
-        expect(card.get_by_role("button", name="Try again")).to_be_hidden()
+        expect(page.locator("#tally")).to_have_text("2 of 3 painted", timeout=90_000)
+        page.get_by_role("button", name="broken.jpg, ").click()
+        expect(page.get_by_role("alert")).to_contain_text("picture")
+        kept(page, "desktop-dark-several")
+        page.get_by_role("button", name="Remove this photo").click()
+        expect(page.locator("#tally")).to_have_text("2 of 2 painted")
         with page.expect_download() as download:
-            page.get_by_role("button", name="Download all as ZIP").click()
+            page.get_by_role("button", name="Save all as ZIP").click()
         with zipfile.ZipFile(download.value.path()) as archive:
             assert archive.namelist() == ["01-china.photo2monet.jpg", "02-chelsea.photo2monet.jpg"]
             assert archive.testzip() is None
-            assert decoded(archive.read("01-china.photo2monet.jpg")).shape == (171, 256, 3)
-        kept(page, "desktop-several")
-        card.get_by_role("button", name="Remove").click()
-        expect(page.get_by_role("listitem")).to_have_count(2)
+            assert decoded(archive.read("01-china.photo2monet.jpg")).shape == (427, 640, 3)
 
 
-def test_there_and_back_tells_the_error_and_settings_are_sent(browser: Browser, service: Service) -> None:
-    with opened(browser, service.url, **PHONE) as page:
-        page.get_by_label("Size").select_option("256")
-        page.get_by_label("There and back").check()
-        choose(page, PHOTO)
-        expect(page.get_by_role("listitem")).to_contain_text("of 255 off on average", timeout=60_000)
-        page.get_by_label("There and back").uncheck()
-        page.get_by_label("Keep the colours").check()
-        page.get_by_label("Strength").fill("0.5")
-        with page.expect_request("**/translate?*") as request:
-            page.get_by_role("button", name="Paint all again").click()
-        assert "direction=photo2monet&size=256&strength=0.5&keep_colors=true" in request.value.url
-        expect(page.get_by_role("listitem")).to_contain_text("Painted", timeout=60_000)
+def test_paintings_survive_a_reload_and_can_be_removed(opened: Opened, painting_service: Service) -> None:
+    with opened(painting_service.url, place="server") as page:
+        example(page, "A cat")
+        painted(page)
+        asked: list[str] = []
+        page.on("dialog", lambda dialog: asked.append(dialog.type))
+        page.reload()
+        ready(page)
+        assert asked == ["beforeunload"]  # since it is not saved yet
+        painted(page)
+        page.locator("#place").click()
+        page.get_by_role("button", name="Remove all photos").click()
+        page.get_by_role("button", name="Close").click()
+        page.reload()
+        ready(page)
+        expect(page.get_by_role("heading", name="Your photo, as a master would paint it")).to_be_visible()
 
 
-def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(browser: Browser) -> None:
+def test_what_people_post_is_made_on_the_page(opened: Opened, painting_service: Service) -> None:
+    with opened(painting_service.url, place="server") as page:
+        example(page, "A cat")
+        painted(page)
+        with page.expect_download() as pair:
+            page.get_by_role("button", name="Side by side").click()
+        assert Image.open(pair.value.path()).height > Image.open(pair.value.path()).width  # one above the other, since each is wide
+        with page.expect_download() as clip:
+            page.get_by_role("button", name="Clip").click()
+        assert clip.value.suggested_filename.startswith("cat.photo2monet.clip.")
+        assert Path(clip.value.path()).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("seconds", "where"), [(0.5, "On this device"), (9, "On the server")])
+def test_the_device_paints_where_a_trial_shows_that_it_is_quick(
+    opened: Opened, painting_service: Service, seconds: float, where: str
+) -> None:
+    worker = """addEventListener("message", ({ data: { id, name } }) =>
+        postMessage({ id, result: name === "trial" ? { seconds: %s, device: "wasm", threads: 1 } : undefined }));"""
+
+    headers = {"Content-Type": "text/javascript", "Cross-Origin-Embedder-Policy": "require-corp"}
+
+    def before(context: BrowserContext) -> None:
+        context.route("**/worker/painting.js", lambda route: route.fulfill(body=worker % seconds, headers=headers))
+
+    with opened(painting_service.url, place="auto", before=before, service_workers="block") as page:
+        page.locator("#place").click()
+        page.get_by_label("Automatic").wait_for()
+        expect(page.locator("#place")).to_have_text(where)
+
+
+def test_an_owner_can_keep_the_weights(opened: Opened, models: Path) -> None:
+    with running_service(models=models, on_device="off") as closed, opened(closed.url, place="auto") as page:
+        expect(page.locator("#place")).to_have_text("On the server")
+        example(page, "A cat")
+        painted(page)
+        expect(page.locator("#painting-state")).to_have_text("Painted on the server")
+
+
+def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Opened, models: Path) -> None:
     large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
     with (
-        running_service(max_queue_pixels=2400 * 1670, max_batch_pixels=2400 * 1670) as small,
+        running_service(models=models, max_queue_pixels=2400 * 1670, max_batch_pixels=2400 * 1670) as small,
         ThreadPoolExecutor(1) as other,
-        opened(browser, small.url, **PHONE) as page,
+        opened(small.url, place="server") as page,
     ):
+        choose(page, PHOTO)
+        painted(page)
         busy = other.submit(small.translate, large, size="original")
         wait_until(lambda: "cyclegan_queue_pixels 0.0" not in small.client.get("/metrics").text)
-        choose(page, PHOTO)
-        card = page.get_by_role("listitem")
-        expect(card).to_contain_text("Queue full. The queue is full: send the request again in", timeout=60_000)
+        page.locator("#strokes").get_by_text("Medium", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("Queue full. The queue is full: send the request again in")
         kept(page, "phone-overloaded")
         busy.result()
-        card.get_by_role("button", name="Try again").click()
+        page.get_by_role("button", name="Try again").click()
         painted(page)
 
 
-def test_the_page_opens_without_a_connection_and_keeps_no_picture(browser: Browser, service: Service) -> None:
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto(service.url)
-        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-        page.reload()  # now under the worker
-        page.get_by_label("Size").select_option("256")
-        choose(page, PHOTO)
-        painted(page)
-        files = page.evaluate("caches.open('shell').then((cache) => cache.keys()).then((keys) => keys.map(({ url }) => url))")
-        assert all(url == f"{service.url}/" or url.startswith(f"{service.url}/web/") for url in files)
-        context.set_offline(True)
-        page.reload()
-        expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
-        expect(page.get_by_label("Choose pictures")).to_be_attached()
-
-
-def test_the_page_is_strict_about_what_it_loads(service: Service) -> None:
-    for path in ("/", "/web/worker.js"):
-        policy = service.client.get(path).headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
-        assert "unsafe" not in policy
-
-
-def test_pictures_can_be_dropped_and_pasted(browser: Browser, service: Service) -> None:
+def test_pictures_can_be_dropped_and_pasted(opened: Opened, painting_service: Service) -> None:
     make = """([content, name]) => {
         const transfer = new DataTransfer();
         transfer.items.add(new File([Uint8Array.from(content)], name, { type: "image/png" }));
         return transfer;
     }"""
     content = list(encoded(Image.open(PHOTO).resize((96, 64)), "PNG"))
-    with opened(browser, service.url, viewport={"width": 1280, "height": 900}) as page:
-        dropped, pasted = (page.evaluate_handle(make, [content, f"{name}.png"]) for name in ("dropped", "pasted"))
-        page.dispatch_event("#drop", "dragover", {"dataTransfer": dropped})
-        page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    with opened(painting_service.url, place="server", **DESKTOP) as page:
+        dropped, pasted = (page.evaluate_handle(make, [content, f"{name}.png"]) for name in ("dropped", "עברית"))
+        page.dispatch_event("body", "dragover", {"dataTransfer": dropped})
+        expect(page.get_by_text("Drop your photos")).to_be_visible()
+        page.dispatch_event("body", "drop", {"dataTransfer": dropped})
         painted(page)
         page.evaluate("(transfer) => dispatchEvent(new ClipboardEvent('paste', { clipboardData: transfer }))", pasted)
-        painted(page, 2)
-        assert [card.get_by_role("heading").inner_text() for card in page.get_by_role("listitem").all()] == ["dropped.png", "pasted.png"]
+        expect(page.locator("#tally")).to_have_text("2 of 2 painted")
+        names = [button.get_attribute("aria-label") for button in page.locator("#pictures button").all()]
+        assert names == ["dropped.png, painted", "עברית.png, painted"]
 
 
-def test_a_service_that_asks_for_a_key_is_given_one(browser: Browser) -> None:
-    with running_service(api_keys="secret") as locked, browser.new_context(**PHONE) as context:
+def test_a_service_that_asks_for_a_key_is_given_one(chromium: Browser, models: Path) -> None:
+    with running_service(models=models, api_keys="secret") as locked, chromium.new_context(**PHONE) as context:
         page = context.new_page()
         page.goto(locked.url)
         expect(page.get_by_role("alert")).to_have_text("This service asks for a key.")
         kept(page, "phone-key")
         page.get_by_label("Key of this service").fill("secret")
         page.get_by_label("Key of this service").press("Tab")
-        expect(page.get_by_label("Direction")).to_have_value("photo2monet")
-        page.get_by_label("Size").select_option("256")
-        choose(page, PHOTO)
+        ready(page)
+        example(page, "A cat")
         painted(page)
 
 
-def test_the_api_can_be_tried_out_with_nobody_else_asked(browser: Browser, service: Service) -> None:
-    with browser.new_context() as context:
+@pytest.mark.parametrize("width", [320, 820, 3840])
+def test_the_page_fits_any_screen(opened: Opened, painting_service: Service, width: int) -> None:
+    with opened(painting_service.url, place="server", viewport={"width": width, "height": 800}) as page:
+        kept(page, f"width-{width}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    ("locale", "title"), [("de-AT", "Dein Foto, wie ein Meister es malen würde"), ("fr", "Votre photo"), ("ru-RU", "Ваше фото")]
+)
+def test_the_page_speaks_the_browsers_language(opened: Opened, painting_service: Service, locale: str, title: str) -> None:
+    with opened(painting_service.url, place="server", locale=locale) as page:
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+        assert page.evaluate("document.documentElement.lang") == locale[:2]
+        kept(page, f"phone-{locale[:2]}")
+
+
+def test_texts_are_whole_in_every_language(opened: Opened, painting_service: Service) -> None:
+    with opened(painting_service.url, place="server") as page:
+        missing = page.evaluate("""async () => {
+            const load = (language) => import(new URL(`texts/${language}.js`, document.querySelector("script[type=module]").src).href);
+            const marked = [...document.querySelectorAll("[data-text], [data-label]")].map(({ dataset }) => dataset.text ?? dataset.label);
+            const wanted = [...Object.keys((await load("en")).default), ...marked];
+            const lists = await Promise.all(["de", "fr", "ru"].map(async (language) => [language, (await load(language)).default]));
+            return lists.flatMap(([language, texts]) => wanted.filter((key) => !texts[key]).map((key) => `${language}: ${key}`));
+        }""")
+        assert missing == []
+
+
+def test_the_page_is_strict_about_what_it_loads_and_lets_no_one_in(painting_service: Service) -> None:
+    for path in ("/", "/service-worker.js", "/web/app.js"):
+        headers = painting_service.client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';")
+        assert "'unsafe" not in policy
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-embedder-policy"] == "require-corp"
+
+
+def test_files_come_compressed_and_are_kept_for_good_by_their_hash(painting_service: Service) -> None:
+    client = painting_service.client
+    html = client.get("/").text
+    vendor = html.split('data-vendor="')[1].split('"')[0]
+    wasm = f"/{vendor}ort-wasm-simd-threaded.wasm"
+    with httpx.stream("GET", painting_service.url + wasm, headers={"Accept-Encoding": "gzip"}) as response:
+        packed = b"".join(response.iter_raw())
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["content-type"] == "application/wasm"
+    assert "immutable" in response.headers["cache-control"]
+    plain = client.get(wasm, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == gzip.decompress(packed)
+    assert len(packed) < 4_000_000
+    first = client.get("/")
+    assert client.get("/", headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    assert client.get("/web/none.js").status_code == 404
+
+
+def test_the_page_is_small_and_quick(chromium: Browser, painting_service: Service) -> None:
+    with chromium.new_context(**PHONE, locale="en-GB", service_workers="block") as context:
+        context.add_init_script("localStorage.setItem('place', 'server')")
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Network.enable")
+        sizes: dict[str, float] = {}
+        kinds: dict[str, str] = {}
+        session.on("Network.responseReceived", lambda event: kinds.update({event["requestId"]: event["response"]["url"]}))
+        session.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+        page.goto(painting_service.url)
+        ready(page)
+        code = sum(sizes[request] for request, url in kinds.items() if request in sizes and not url.endswith((".jpg", ".webp")))
+        assert code < 150_000
+
+
+def test_the_api_can_be_tried_out_with_nobody_else_asked(chromium: Browser, painting_service: Service) -> None:
+    with chromium.new_context() as context:
         page, asked = context.new_page(), []
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{service.url}/docs")
+        page.goto(f"{painting_service.url}/docs")
         page.locator("#operations-pictures-translate .opblock-summary-control").click()
         page.get_by_role("button", name="Try it out").click()
         page.locator("input[type=file]").set_input_files(PHOTO)
         with page.expect_response("**/translate?*") as response:
             page.get_by_role("button", name="Execute").click()
         assert (response.value.status, response.value.headers["content-type"]) == (200, "image/jpeg")
-        assert all(address.startswith((service.url, f"blob:{service.url}", "data:")) for address in asked)
+        assert all(address.startswith((painting_service.url, f"blob:{painting_service.url}", "data:")) for address in asked)

@@ -1,0 +1,142 @@
+"""Bundles elsewhere: pushed to and pulled from any address that fsspec knows, like https://, s3:// or the Hugging Face hub's hf://.
+
+Every file of a version is checked against the sha256 in its manifest, and the manifest comes last, so that a service that reads
+meanwhile sees the old bundle or the new. https://filesystem-spec.readthedocs.io, https://huggingface.co/docs/huggingface_hub
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from models.bundle import CARD, MANIFEST, Bundle, BundleError, Manifest, load_bundle, read_manifest, sha256_of
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+BESIDE = (CARD, "config.pbtxt", "samples.jpg", "int8.jpg", "sheet.jpg")
+"""What may stand beside a manifest, and is taken along …"""
+BESIDE_VERSION = ("sample.webp", "sample-source.webp")
+"""… and in a version's folder."""
+HUB = "hf://"
+
+
+def is_url(models: str | Path) -> bool:
+    return "://" in str(models)
+
+
+def local_models(models: str | Path, cache: Path | None = None) -> Path:
+    """The folder of bundles itself, or where those at an address were pulled to: below `cache`, where what is there already is not
+    fetched again. Raises BundleError."""
+    if not is_url(models):
+        return Path(models)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (cache or home / "cyclegan") / hashlib.sha256(str(models).encode()).hexdigest()[:16]
+    pull(str(models), folder)
+    return folder
+
+
+def pull(url: str, models: Path) -> list[Bundle]:
+    """The bundle at `url`, or all those in the folder that it is, into `models`. Raises BundleError."""
+    system, root = _system(url)
+    try:
+        found = [root] if system.exists(f"{root}/{MANIFEST}") else list(_folders(system, root))
+        if not found:
+            raise BundleError(f"{url} holds no bundle: name a bundle's folder (with {MANIFEST}), or a folder of these")
+        return [_pull(system, folder, models) for folder in found]
+    except (OSError, ImportError, ValueError) as error:
+        raise _told(url, error) from error
+
+
+def push(folder: Path, url: str) -> None:
+    """The bundle in `folder` to a folder of its name at `url`; a repository of the hub is made where there is none. Raises BundleError."""
+    bundle = load_bundle(folder)
+    names = [file.path for version in bundle.manifest.versions for file in version.files if (folder / file.path).is_file()]
+    names += [name for name in _beside(bundle.manifest) if (folder / name).is_file()]
+    try:
+        if url.startswith(HUB):
+            _push_to_hub(folder, url, [*names, MANIFEST])
+            return
+        system, root = _system(url)
+        for name in (*names, MANIFEST):
+            target = f"{root}/{bundle.direction}/{name}"
+            system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            system.pipe_file(target, (folder / name).read_bytes())
+    except (OSError, ImportError, ValueError, NotImplementedError) as error:
+        raise _told(url, error) from error
+
+
+def _push_to_hub(folder: Path, url: str, names: list[str]) -> None:
+    """All at once, as one commit."""
+    from huggingface_hub import HfApi
+
+    owner, _, rest = url.removeprefix(HUB).partition("/")
+    name, _, below = rest.strip("/").partition("/")
+    if not owner or not name:
+        raise BundleError(f"{url}: name a repository of the hub, like {HUB}you/paintings")
+    hub = HfApi()
+    hub.create_repo(f"{owner}/{name}", exist_ok=True)
+    place = "/".join(part for part in (below, folder.resolve().name) if part)
+    message = f"Upload {folder.resolve().name}"
+    hub.upload_folder(repo_id=f"{owner}/{name}", folder_path=folder, path_in_repo=place, allow_patterns=names, commit_message=message)
+
+
+def _pull(system: "AbstractFileSystem", root: str, models: Path) -> Bundle:
+    content = system.cat_file(f"{root}/{MANIFEST}")
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise BundleError(f"{root}/{MANIFEST}: {error.errors()[0]['msg']}") from error
+    folder = models / manifest.direction
+    for file in (file for version in manifest.versions for file in version.files):
+        path = folder / file.path
+        if path.is_file() and sha256_of(path.read_bytes()) == file.sha256:
+            continue
+        fetched = system.cat_file(f"{root}/{file.path}")
+        if sha256_of(fetched) != file.sha256:
+            raise BundleError(f"{root}/{file.path} does not match the sha256 in {MANIFEST}: it was changed or cut off on the way")
+        _write(path, fetched)
+    for name in _beside(manifest):
+        if system.exists(f"{root}/{name}"):
+            _write(folder / name, system.cat_file(f"{root}/{name}"))
+    if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != content:
+        _write(folder / MANIFEST, content)
+    read_manifest(folder)
+    return load_bundle(folder)
+
+
+def _beside(manifest: Manifest) -> list[str]:
+    return [*BESIDE, *(f"{version.version}/{name}" for version in manifest.versions for name in BESIDE_VERSION)]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _folders(system: "AbstractFileSystem", root: str) -> Iterator[str]:
+    """The bundles' folders in a folder."""
+    for entry in sorted(entry["name"].rstrip("/") for entry in system.ls(root, detail=True) if entry["type"] == "directory"):
+        if system.exists(f"{entry}/{MANIFEST}"):
+            yield entry
+
+
+def _system(url: str) -> tuple[Any, str]:
+    try:
+        import fsspec
+
+        system, root = fsspec.url_to_fs(url)
+    except ImportError as error:  # fsspec itself, or what it wants for this protocol
+        raise BundleError(f"{url}: {error}: pip install 'cyclegan-service[hub]' (and s3fs for s3://, gcsfs for gs://)") from error
+    except ValueError as error:
+        raise BundleError(f"{url}: {error}") from error
+    return system, root.rstrip("/")
+
+
+def _told(url: str, error: Exception) -> BundleError:
+    return BundleError(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")

@@ -1,0 +1,60 @@
+"""Colours to sRGB, through an ICC profile or by what the format says of them, and transparency onto white."""
+
+import io
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from pictures import signals
+from pictures.signals import Signal
+
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+
+
+def to_srgb(image: Image.Image, profile: bytes | None, signal: Signal | None) -> Image.Image:
+    """`image`, in L, RGB, CMYK, LAB or YCbCr, L and RGB also with alpha, in sRGB: RGB with white behind it. A profile counts before a
+    signal; one that is of no use, or does not fit, is ignored, as viewers do."""
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    opaque = image.convert(image.mode[:-1]) if alpha is not None else image
+    colours = _by_profile(opaque, profile) if profile else None
+    if colours is None:
+        colours = _lab_to_srgb(opaque) if opaque.mode == "LAB" else opaque.convert("RGB")
+        if signal is not None:
+            colours = Image.fromarray(signals.to_srgb(np.asarray(colours), signal))
+    if alpha is None:
+        return colours
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(colours, mask=alpha)
+    return flat
+
+
+def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _MODES.get(embedded.profile.xcolor_space.strip())
+        if mode != image.mode and (mode != "RGB" or image.mode in ("CMYK", "LAB")):
+            return None
+        if mode == "L":
+            return _grey_by_profile(image, embedded)
+        return ImageCms.profileToProfile(image if mode == image.mode else image.convert(mode), embedded, _srgb(), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _grey_by_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
+    """Each of the 256 greys once, without the tables that make LittleCMS fast and dark greys wrong by up to 7."""
+    greys = Image.frombytes("L", (256, 1), bytes(range(256)))
+    converted = ImageCms.profileToProfile(greys, profile, _srgb(), outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE)
+    if converted is None:
+        return None
+    return Image.merge("RGB", [image.point(channel.tobytes()) for channel in converted.split()])
+
+
+def _lab_to_srgb(image: Image.Image) -> Image.Image:
+    return ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), _srgb(), outputMode="RGB") or image
+
+
+@cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

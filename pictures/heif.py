@@ -1,0 +1,103 @@
+"""AVIF and HEIC: what their boxes say of the primary picture's colours (ISO/IEC 14496-12 and 23008-12)."""
+
+import struct
+from collections.abc import Iterator
+
+from pictures import signals
+from pictures.errors import BrokenPicture
+from pictures.parts import Parts
+
+MAX_BOXES = 20_000
+_VIDEO_CURVES, _SRGB_CURVE = (1, 6, 14, 15), 13
+"""In these formats the former stand for the latter, as browsers take them."""
+Box = tuple[bytes, int, int]
+"""Its kind, and where its content starts and ends."""
+
+
+def parts(content: bytes) -> Parts:
+    """Raises BrokenPicture where it is made to keep a decoder busy."""
+    properties = list(_of_primary(content)) or list(_of_track(content))
+    numbers, peak, profile = None, None, None
+    for kind, start, end in properties:
+        if kind == b"colr" and content[start : start + 4] == b"nclx":
+            numbers = numbers or content[start + 4 : start + 8]
+        elif kind == b"colr" and content[start : start + 4] in (b"prof", b"rICC"):
+            profile = profile or content[start + 4 : end]
+        elif kind == b"clli":
+            peak = float(int.from_bytes(content[start : start + 2], "big")) or peak
+        elif kind == b"mdcv":
+            peak = peak or int.from_bytes(content[start + 16 : start + 20], "big") / 10_000
+    primaries, transfer = struct.unpack(">HH", (numbers or b"").ljust(4, b"\0"))
+    signal = signals.from_numbers(primaries, _SRGB_CURVE if transfer in _VIDEO_CURVES else transfer, peak)
+    return Parts(content, profile=profile, signal=signal)
+
+
+def _boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
+    for _ in range(MAX_BOXES):
+        if start + 8 > end:
+            return
+        length, kind = struct.unpack_from(">I4s", content, start)
+        head = 8
+        if length == 1 and start + 16 <= end:
+            (length,), head = struct.unpack_from(">Q", content, start + 8), 16
+        stop = end if length == 0 else min(end, start + max(length, head))
+        yield kind, start + head, stop
+        start = stop
+    raise BrokenPicture(f"The picture has more than {MAX_BOXES:,} boxes, made to keep decoders busy: save it anew.")
+
+
+def _inside(content: bytes, box: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
+    """The first box of a kind in a box, behind `skipped` bytes of its own."""
+    return None if box is None else next((each for each in _boxes(content, box[1] + skipped, box[2]) if each[0] == kind), None)
+
+
+def _of_primary(content: bytes) -> Iterator[Box]:
+    """The properties of the primary item; those of all items where it has no colours of its own, as a grid whose tiles have them."""
+    meta = _inside(content, (b"", 0, len(content)), b"meta")
+    item_properties = _inside(content, meta, b"iprp", 4)
+    container = _inside(content, item_properties, b"ipco")
+    primary = _inside(content, meta, b"pitm", 4)
+    if item_properties is None or container is None or primary is None:
+        return
+    everything = list(_boxes(content, *container[1:]))
+    wide = content[primary[1]] > 0
+    item = int.from_bytes(content[primary[1] + 4 : primary[1] + (8 if wide else 6)], "big")
+    own = [
+        everything[index - 1]
+        for associations in _boxes(content, *item_properties[1:])
+        if associations[0] == b"ipma"
+        for index in _associated(content, associations, item)
+        if 0 < index <= len(everything)
+    ]
+    yield from own if any(kind == b"colr" for kind, _, _ in own) else everything
+
+
+def _associated(content: bytes, box: Box, item: int) -> list[int]:
+    """The properties' numbers, from 1 on, that an ipma box gives an item."""
+    _, at, end = box
+    version, long = content[at], content[at + 3] & 1
+    count = int.from_bytes(content[at + 4 : at + 8], "big")
+    at += 8
+    for _ in range(min(count, MAX_BOXES)):
+        wide = 4 if version else 2
+        name, number = int.from_bytes(content[at : at + wide], "big"), int.from_bytes(content[at + wide : at + wide + 1], "big")
+        at += wide + 1
+        size = 2 if long else 1
+        if name == item:
+            values = [int.from_bytes(content[i : i + size], "big") for i in range(at, min(end, at + number * size), size)]
+            return [value & (0x7FFF if long else 0x7F) for value in values]
+        at += number * size
+        if at >= end:
+            break
+    return []
+
+
+def _of_track(content: bytes) -> Iterator[Box]:
+    """Of a sequence without a primary item: those in the description of its first track's samples."""
+    box: Box | None = (b"", 0, len(content))
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        box = _inside(content, box, kind)
+    description = _inside(content, box, b"stsd")
+    if description is not None:
+        for _, start, end in _boxes(content, description[1] + 8, description[2]):
+            yield from _boxes(content, start + 78, end)

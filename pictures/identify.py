@@ -1,0 +1,182 @@
+"""What a file is, told by its first bytes: a format that is taken, or an error that names it and says what to do."""
+
+import base64
+import binascii
+import re
+
+from pictures.errors import NotAPicture
+
+TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, GIF, BMP and TIFF"
+_SUFFIXES = (
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .heic .heif .hif .jxl .gif .bmp .dib .tif .tiff "  # taken
+    ".dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2 .raf .pef .srw .jp2 .j2k .jxr .psd .xcf .exr .hdr .ico .dds .tga .ppm .pgm"
+)
+SUFFIXES = frozenset(_SUFFIXES.split())
+"""Of files that people take for pictures; those that are not taken are refused by their names."""
+_EXPORT = "export it as JPEG, PNG or TIFF and send that"
+_FRAME = "send a picture of it, as JPEG or PNG"
+_UNPACK = "unpack it and send the pictures in it"
+_RENDER = "export it as PNG and send that"
+
+_STARTS: list[tuple[bytes, str]] = [
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"\xff\x0a", "jxl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+    *((mark, "tiff") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+]
+_OTHERS: list[tuple[bytes, str, str]] = [
+    (b"IIRO", "an Olympus raw file (ORF)", _EXPORT),
+    (b"IIRS", "an Olympus raw file (ORF)", _EXPORT),
+    (b"MMOR", "an Olympus raw file (ORF)", _EXPORT),
+    (b"IIU\0", "a Panasonic raw file (RW2)", _EXPORT),
+    (b"FUJIFILMCCD-RAW", "a Fujifilm raw file (RAF)", _EXPORT),
+    (b"FOVb", "a Sigma raw file (X3F)", _EXPORT),
+    (b"\0MRM", "a Minolta raw file (MRW)", _EXPORT),
+    (b"II\xbc", "a JPEG XR", _EXPORT),
+    (b"II\x1a\0\0\0HEAPCCDR", "a Canon raw file (CRW)", _EXPORT),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000", _EXPORT),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000", _EXPORT),
+    (b"8BPS", "a Photoshop document (PSD)", _EXPORT),
+    (b"gimp xcf", "a GIMP document (XCF)", _EXPORT),
+    (b"\x76\x2f\x31\x01", "an OpenEXR picture", _EXPORT),
+    (b"#?RADIANCE", "a Radiance HDR picture", _EXPORT),
+    (b"#?RGBE", "a Radiance HDR picture", _EXPORT),
+    (b"SIMPLE  =", "a FITS picture", _EXPORT),
+    (b"DDS ", "a DirectDraw texture (DDS)", _EXPORT),
+    (b"qoif", "a QOI picture", _EXPORT),
+    (b"BPG\xfb", "a BPG picture", _EXPORT),
+    (b"FLIF", "a FLIF picture", _EXPORT),
+    (b"icns", "an Apple icon (ICNS)", _EXPORT),
+    (b"\0\0\1\0", "a Windows icon (ICO)", _EXPORT),
+    (b"\0\0\2\0", "a Windows cursor (CUR)", _EXPORT),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _RENDER),
+    (b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
+    (b"%PDF", "a PDF document", "export its page as JPEG or PNG and send that"),
+    (b"%!PS", "a PostScript program", _RENDER),
+    (b"\xc5\xd0\xd3\xc6", "PostScript (EPS)", _RENDER),
+    (b"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)", _FRAME),
+    (b"\0\0\1\xba", "a video (MPEG)", _FRAME),
+    (b"\0\0\1\xb3", "a video (MPEG)", _FRAME),
+    (b"FLV\1", "a video (FLV)", _FRAME),
+    (b"OggS", "an Ogg stream", _FRAME),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video (WMV)", _FRAME),
+    (b"ID3", "music (MP3)", "send a picture"),
+    (b"fLaC", "music (FLAC)", "send a picture"),
+    (b"\x1f\x8b", "a file compressed with gzip", "send the picture itself, without compressing it or the body"),
+    (b"BZh", "a file compressed with bzip2", _UNPACK),
+    (b"\xfd7zXZ\0", "a file compressed with xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", "send the picture itself, without compressing it or the body"),
+    (b"PK\3\4", "a ZIP archive (or an office document, or a Krita or OpenRaster one)", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document", "send the pictures in it"),
+    (b"SQLite format 3\0", "an SQLite database", "send a picture"),
+    (b"\x7fELF", "a program", "send a picture"),
+    (b"MZ", "a program", "send a picture"),
+]
+_BRANDS = {
+    "avif": "avif avis",
+    "heif": "heic heix heim heis hevc hevx hevm hevs mif1 msf1 mif2 miaf",
+}
+_HEIF_OTHERS = {
+    b"crx ": ("a Canon raw file (CR3)", _EXPORT),
+    b"qt  ": ("a video (QuickTime)", _FRAME),
+    b"j2ki": ("a JPEG 2000 in HEIF", _EXPORT),
+    b"avci": ("an AVC picture in HEIF", _EXPORT),
+}
+_RIFF = {b"WAVE": ("a sound (WAV)", "send a picture"), b"AVI ": ("a video (AVI)", _FRAME), b"ACON": ("a Windows cursor (ANI)", _EXPORT)}
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\s]+=*\s*")
+_TEXTS: list[tuple[str, str, str]] = [
+    (r"data:", "a data URI", "send the bytes behind its comma, decoded from base64"),
+    (r"(https?|ftp|file|s3|gs|blob)://?\S*\s*$", "an address", "fetch what is there and send its bytes"),
+    (r"[\[{]", "JSON", "send the picture's bytes as a file of multipart/form-data, or as the body itself"),
+    (r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", "an SVG drawing", _RENDER),
+    (r"(<!--.*?-->\s*)*<(!doctype html|html|head|body|script)\b", "an HTML page", "send the picture itself, not the page that shows it"),
+    (r"<", "XML", "send a picture"),
+    (r"P[1-7]\s", "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT),
+    (r"version https://git-lfs", "a pointer of Git LFS", "fetch the file that it stands for (git lfs pull) and send that"),
+    (r"--\S+\r?\ncontent-", "a form", "name its boundary: Content-Type: multipart/form-data; boundary=…"),
+]
+
+
+def identify(content: bytes) -> str:
+    """The format by its lower-case name: jpeg, png, webp, avif, heif, jxl, gif, bmp or tiff. Raises NotAPicture."""
+    for start, taken in _STARTS:
+        if content.startswith(start):
+            return taken
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    if content[:2] == b"BM" and content[15:18] == b"\0\0\0":  # the second half of its header's size
+        return "bmp"
+    if content[4:8] == b"ftyp":
+        return _by_brand(content)
+    name, advice = _other(content)
+    raise NotAPicture(f"This is {name}, not a picture of a format that is taken ({TAKEN}): {advice}.")
+
+
+def _by_brand(content: bytes) -> str:
+    length = min(int.from_bytes(content[:4], "big"), 1024)
+    major, compatible = content[8:12], [content[at : at + 4] for at in range(16, length, 4)]
+    for brand in (major, *compatible):
+        if brand in _HEIF_OTHERS:
+            name, advice = _HEIF_OTHERS[brand]
+            raise NotAPicture(f"This is {name}, not a picture of a format that is taken ({TAKEN}): {advice}.")
+        for taken, brands in _BRANDS.items():
+            if brand.decode("latin-1") in brands.split() and not (brand in (b"mif1", b"msf1", b"miaf") and brand == major):
+                return taken
+    if major in (b"mif1", b"msf1"):
+        return "heif"
+    raise NotAPicture(f"This is a video (MP4 or its like), not a picture of a format that is taken ({TAKEN}): {_FRAME}.")
+
+
+def _other(content: bytes) -> tuple[str, str]:
+    if not content:
+        return "an empty file", "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
+    for start, name, advice in _OTHERS:
+        if content.startswith(start):
+            return name, advice
+    if content[:4] == b"RIFF" and content[8:12] in _RIFF:
+        return _RIFF[content[8:12]]
+    if content[128:132] == b"DICM":
+        return "a DICOM picture", _EXPORT
+    if content[4:8] in (b"moov", b"mdat", b"wide", b"free"):
+        return "a video (QuickTime)", _FRAME
+    if content[:2] == b"BM":
+        return "a BMP without a header that is known", _EXPORT
+    if not content.strip(b"\0"):
+        return "nothing but zeros", "send the file again: it was copied or downloaded badly"
+    text = _text(content[:2048])
+    return _kind_of_text(text, content) if text is not None else ("a file of an unknown kind", _EXPORT)
+
+
+def _text(start: bytes) -> str | None:
+    """The first bytes as text, where they are that."""
+    for encoding in ("utf-16",) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
+        try:
+            text = start[: len(start) // 2 * 2].decode(encoding) if encoding == "utf-16" else start.decode(encoding)
+        except UnicodeDecodeError as error:
+            if encoding != "utf-8-sig" or error.start < len(start) - 4:  # a character may have been cut
+                continue
+            text = start[: error.start].decode(encoding)
+        if not re.search(r"[\0-\x08\x0e-\x1a\x7f-\x9f]", text):
+            return text.lstrip()
+    return None
+
+
+def _kind_of_text(text: str, content: bytes) -> tuple[str, str]:
+    for pattern, name, advice in _TEXTS:
+        if re.match(pattern, text, re.IGNORECASE | re.DOTALL):
+            return name, advice
+    start = content[:2048].strip(b"\"' \r\n\t")
+    if len(start) >= 16 and _BASE64.fullmatch(start):
+        whole = re.sub(rb"\s", b"", start).translate(bytes.maketrans(b"-_", b"+/"))
+        try:
+            kind = identify(base64.b64decode(whole[: len(whole) // 4 * 4]))
+        except (NotAPicture, binascii.Error):
+            kind = None
+        if kind is not None:
+            return f"base64 text of a {kind.upper()}", "decode it and send the bytes"
+    return "text", "send the picture's bytes"

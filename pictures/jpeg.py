@@ -1,0 +1,77 @@
+"""JPEG: its segments are counted, those that say nothing about the pixels are left out."""
+
+import re
+
+from pictures import tags
+from pictures.errors import BrokenPicture, NotAPicture
+from pictures.parts import Parts
+
+MAX_SEGMENTS = 10_000
+MAX_SCANS = 100
+"""Each is a walk over all blocks, however little is in it; programs write ten or so."""
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_SCAN, _END, _EXIF, _PROFILE, _ADOBE = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
+_FRAMES = {
+    0xC3: "lossless",
+    0xC5: "hierarchical",
+    0xC6: "hierarchical",
+    0xC7: "hierarchical",
+    0xCB: "lossless, arithmetic-coded",
+    0xCD: "hierarchical",
+    0xCE: "hierarchical",
+    0xCF: "hierarchical",
+    0xF7: "JPEG-LS kind of",
+}
+
+
+def parts(content: bytes) -> Parts:
+    """Raises BrokenPicture where it is made to keep a decoder busy, NotAPicture where it is a kind that no decoder here knows."""
+    kept, exif, at = [content[:2]], b"", 2
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(content, at)
+        if marker is None or marker[1][0] == _END:
+            break
+        kind, start = marker[1][0], marker.end()
+        if kind == _SCAN:
+            _count_scans(content, start)
+            kept.append(content[start - 2 :])
+            return Parts(b"".join(kept), orientation=tags.orientation(exif))
+        if kind in (0x01, 0xD8):  # without a length
+            at = start
+            continue
+        at = start + max(2, int.from_bytes(content[start : start + 2], "big"))
+        body = content[start + 2 : at]
+        if kind == _EXIF and body.startswith(b"Exif\0\0"):
+            exif = exif or body
+        elif kind == 0xF7 or (kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC)):
+            _check_frame(kind, body)
+        if _counts(kind, body):
+            kept.append(b"\xff" + content[start - 1 : at])
+    else:
+        raise BrokenPicture(f"The JPEG has more than {MAX_SEGMENTS:,} segments before its pixels: save it anew, without metadata.")
+    raise BrokenPicture("The JPEG ends before its pixels: send it whole.")
+
+
+def _counts(kind: int, body: bytes) -> bool:
+    """Whether the segment says something about the pixels."""
+    if 0xE0 <= kind <= 0xEF:
+        return kind == 0xE0 or (kind == _ADOBE and body.startswith(b"Adobe")) or (kind == _PROFILE and body.startswith(b"ICC_PROFILE\0"))
+    return kind != 0xFE  # a comment
+
+
+def _check_frame(kind: int, body: bytes) -> None:
+    precision = body[0] if body else 8
+    if precision != 8 or kind in _FRAMES:
+        name = f"{precision}-bit" if precision != 8 else _FRAMES[kind]
+        raise NotAPicture(f"This is a {name} JPEG, which is not taken: export it as an ordinary JPEG of 8 bits, as PNG or as TIFF.")
+
+
+def _count_scans(content: bytes, at: int) -> None:
+    scans = 1
+    for marker in _MARKER.finditer(content, at):
+        kind = marker[1][0]
+        if kind == _END:
+            return
+        scans += kind == _SCAN
+        if scans > MAX_SCANS:
+            raise BrokenPicture(f"The JPEG has more than {MAX_SCANS} scans, made to keep decoders busy: save it anew.")

@@ -1,0 +1,105 @@
+"""TIFF's directories of tags, which Exif has too. They are read lazily, and what lies in them about lengths costs nothing."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pictures.errors import BrokenPicture
+
+MAX_DIRECTORIES = 64
+"""That are looked at in a file; more are left alone."""
+MAX_TAGS = 4096
+"""In a directory; one with more is none."""
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+
+
+@dataclass(frozen=True)
+class Directory:
+    """One directory."""
+
+    content: bytes
+    order: str
+    """Of bytes: `<` or `>`."""
+    entries: dict[int, tuple[int, int, int]]
+    """From a tag to its type, the number of its values, and where they are."""
+    following: int
+    """Where the next directory is; 0: nowhere."""
+
+    def numbers(self, tag: int, most: int = 64) -> tuple[int, ...]:
+        """The first whole numbers of a tag; none where it is not there, or not of numbers."""
+        kind, count, at = self.entries.get(tag, (0, 0, 0))
+        count = min(count, most)
+        if kind not in _NUMBERS or at + count * _SIZES[kind] > len(self.content):
+            return ()
+        return struct.unpack_from(f"{self.order}{count}{_NUMBERS[kind]}", self.content, at)
+
+    def number(self, tag: int, default: int = 0) -> int:
+        return next(iter(self.numbers(tag, 1)), default)
+
+    def text(self, tag: int) -> str:
+        kind, count, at = self.entries.get(tag, (0, 0, 0))
+        return self.content[at : at + min(count, 256)].split(b"\0")[0].decode("latin-1").strip() if kind == 2 else ""
+
+    def stored(self) -> int:
+        """Bytes that all its tags' values take."""
+        return sum(_SIZES.get(kind, 1) * count for kind, count, _ in self.entries.values())
+
+
+def directories(content: bytes) -> Iterator[Directory]:
+    """Those of a TIFF or of an Exif block, in its chain, each with those below it (SubIFDs), at most MAX_DIRECTORIES and each once.
+    Raises BrokenPicture where there is none."""
+    order = {b"II": "<", b"MM": ">"}.get(content[:2])
+    if order is None or len(content) < 8:
+        raise BrokenPicture("The picture is damaged: its directory cannot be found. Send it whole.")
+    big = struct.unpack_from(f"{order}H", content, 2)[0] == 43
+    start = _whole(content, order, 8 if big else 4, big)
+    if not start:
+        raise BrokenPicture("The picture is damaged: it has no directory. Send it whole.")
+    waiting = [start]
+    seen: set[int] = set()
+    while waiting and len(seen) < MAX_DIRECTORIES:
+        at = waiting.pop(0)
+        if at == 0 or at in seen:
+            continue
+        seen.add(at)
+        directory = _directory(content, order, at, big)
+        if directory is None:
+            if len(seen) == 1:
+                raise BrokenPicture("The picture is damaged: its directory lies outside the file. Send it whole.")
+            continue
+        yield directory
+        waiting = [*directory.numbers(330), directory.following, *waiting]
+
+
+def orientation(exif: bytes) -> int:
+    """1 to 8, as Exif says it; 1 where it says nothing that can be read."""
+    try:
+        first = next(directories(exif.removeprefix(b"Exif\0\0")))
+    except BrokenPicture:
+        return 1
+    said = first.number(274, 1) if first.entries.get(274, (0,))[0] == 3 else 1  # of another type, browsers ignore it
+    return said if 1 <= said <= 8 else 1
+
+
+def _whole(content: bytes, order: str, at: int, big: bool) -> int:
+    size, kind = (8, "Q") if big else (4, "I")
+    return struct.unpack_from(order + kind, content, at)[0] if at + size <= len(content) else 0
+
+
+def _directory(content: bytes, order: str, at: int, big: bool) -> Directory | None:
+    head, entry, inline = (8, 20, 8) if big else (2, 12, 4)
+    if at + head > len(content):
+        return None
+    count = struct.unpack_from(order + ("Q" if big else "H"), content, at)[0]
+    end = at + head + count * entry
+    if end > len(content) or count > MAX_TAGS:
+        return None
+    entries = {}
+    for start in range(at + head, end, entry):
+        tag, kind = struct.unpack_from(f"{order}HH", content, start)
+        number = _whole(content, order, start + 4, big)
+        value = start + entry - inline
+        fits = _SIZES.get(kind, 1) * number <= inline
+        entries[tag] = (kind, number, value if fits else _whole(content, order, value, big))
+    return Directory(content, order, entries, _whole(content, order, end, big))

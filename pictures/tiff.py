@@ -1,0 +1,90 @@
+"""TIFF: cameras' raw files are told from pictures, what the samples mean is read, and unusual kinds are named."""
+
+import struct
+
+from pictures.errors import BrokenPicture, NotAPicture
+from pictures.parts import Parts
+from pictures.tags import Directory, directories
+
+MAX_STRIPS = 2**20
+_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _ORIENTATION, _PER_PIXEL = 254, 258, 259, 262, 271, 273, 274, 277
+_PLANAR, _PALETTE, _TILES, _SAMPLE_FORMAT, _DNG_VERSION = 284, 320, 324, 339, 50706
+_MOSAICS, _RAW_COMPRESSIONS = (32803, 34892), (32767, 32770, 34713, 65535)
+_MAKERS = {
+    "NIKON": "NEF", "SONY": "ARW", "CANON": "CR2", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW", "HASSELBLAD": "3FR",
+    "PHASE ONE": "IIQ", "LEAF": "MOS", "MAMIYA": "MEF", "EPSON": "ERF", "KODAK": "DCR", "EASTMAN": "DCR", "OLYMPUS": "ORF",
+    "PANASONIC": "RW2", "LEICA": "DNG",
+}  # fmt: skip
+_PHOTOMETRICS = {
+    0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB",
+    32844: "LogL", 32845: "LogLuv",
+}  # fmt: skip
+_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
+
+
+def parts(content: bytes) -> Parts:
+    """Raises BrokenPicture, NotAPicture."""
+    everything = list(directories(content))
+    first = everything[0]
+    _refuse_raw(content, everything)
+    if first.stored() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
+        raise BrokenPicture("The TIFF's directory names more than there is in the file: save it anew.")
+    orientation = first.number(_ORIENTATION, 1)
+    return Parts(
+        size=(first.number(256), first.number(257)),
+        content=_for_decoder(content, first),
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        depth=first.number(_BITS, 1),
+        white_is_zero=first.number(_PHOTOMETRIC) == 0,
+        unbounded=first.number(_SAMPLE_FORMAT, 1) in (2, 3),
+        misread=_is_misread(first),
+    )
+
+
+def described(content: bytes) -> str:
+    """The first picture's kind, in words, for an error about it."""
+    first = next(directories(content))
+    bits = "/".join(str(bits) for bits in dict.fromkeys(first.numbers(_BITS) or (1,)))
+    colours = _PHOTOMETRICS.get(first.number(_PHOTOMETRIC), f"photometric interpretation {first.number(_PHOTOMETRIC)}")
+    sample_format = _FORMATS.get(first.number(_SAMPLE_FORMAT, 1), "unknown ")
+    planes = ", in planes" if first.number(_PLANAR, 1) == 2 else ""
+    white = ", white is zero" if first.number(_PHOTOMETRIC, 1) == 0 else ""
+    return (
+        f"{colours}, {first.number(_PER_PIXEL, 1)} × {bits} {sample_format}bits a pixel{planes}{white}, "
+        f"compression {first.number(_COMPRESSION, 1)}"
+    )
+
+
+def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
+    first = everything[0]
+    dng = any(_DNG_VERSION in directory.entries for directory in everything)
+    mosaic = any(directory.number(_PHOTOMETRIC) in _MOSAICS for directory in everything)
+    packed = any(directory.number(_COMPRESSION) in _RAW_COMPRESSIONS for directory in everything)
+    thumbnail = first.number(_SUBFILE) & 1
+    if not (dng or mosaic or packed or thumbnail or content[8:10] == b"CR"):
+        return
+    maker = first.text(_MAKE)
+    suffix = "DNG" if dng else "CR2" if content[8:10] == b"CR" else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
+    kind = f"a camera's raw file ({suffix or maker or 'its first picture is a thumbnail'})"
+    raise NotAPicture(f"This is {kind}, and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF.")
+
+
+def _is_misread(first: Directory) -> bool:
+    """By Pillow: planes of 16 bits, signed bytes, and packed numbers of 32 bits that are not in the processor's order."""
+    bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
+    planes = first.number(_PLANAR, 1) == 2 and bits > 8
+    swapped = first.order == ">" and bits == 32 and first.number(_COMPRESSION, 1) != 1
+    return planes or swapped or (signed and bits == 8)
+
+
+def _for_decoder(content: bytes, first: Directory) -> bytes:
+    """With an orientation of 1, since its decoder would turn it, and a palette of 16 bits, where a careless program wrote one of 8."""
+    patched = bytearray(content)
+    kind, _, at = first.entries.get(_ORIENTATION, (0, 0, 0))
+    code = {1: "B", 3: "H", 4: "I"}.get(kind)
+    if code and first.number(_ORIENTATION) > 1:
+        struct.pack_into(first.order + code, patched, at, 1)
+    palette = first.numbers(_PALETTE, 3 * 256)
+    if palette and max(palette) < 256 and first.entries[_PALETTE][0] == 3:
+        struct.pack_into(f"{first.order}{len(palette)}H", patched, first.entries[_PALETTE][2], *(257 * value for value in palette))
+    return content if patched == content else bytes(patched)

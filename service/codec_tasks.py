@@ -1,0 +1,94 @@
+"""What codecs do: pictures/ for one upload at a time. Nothing else of the service is known here."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from models.padding import Pixels
+from pictures import finish
+from pictures.decode import Opened, Picture, decode, open_picture
+from pictures.encode import OPTIONS, encode
+
+Image.init()
+SAMPLE = (480, 320)
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What an upload says of itself."""
+
+    format: str
+    """In lower case: `jpeg`."""
+    width: int
+    height: int
+
+
+def read_header(source: bytes | Path, max_pixels: int) -> Header:
+    """Raises NotAPicture and TooManyPixels."""
+    opened = _open(source, max_pixels)
+    return Header(opened.format, opened.width, opened.height)
+
+
+def decode_upload(source: bytes | Path, max_pixels: int, size: int | None) -> Picture:
+    """Raises PictureError."""
+    return decode(_open(source, max_pixels), size)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a translation becomes a file."""
+
+    format: str
+    quality: int
+    output_size: tuple[int, int] | None
+    """Width and height that it is enlarged to; None: as it is."""
+    strength: float
+    keep_colors: bool
+
+    @property
+    def needs_original(self) -> bool:
+        return self.keep_colors or self.strength < 1
+
+
+def finish_and_encode(translation: Pixels, original: Pixels | bytes | Path | None, how: Finish) -> bytes:
+    """`original`: the pixels that were translated or, where the answer is larger than they are, the upload; None where it is not needed."""
+    if how.output_size:
+        translation = finish.enlarge(translation, how.output_size)
+        if isinstance(original, bytes | Path):
+            original = decode_upload(original, math.prod(how.output_size), None).pixels
+    if isinstance(original, np.ndarray):
+        if how.keep_colors:
+            translation = finish.with_colors_of(original, translation)
+        translation = finish.blend(original, translation, how.strength)
+    return encode(translation, how.format, how.quality)
+
+
+def difference(a: Pixels, b: Pixels) -> float:
+    """Mean, absolute, 0 to 255."""
+    return float((np.maximum(a, b) - np.minimum(a, b)).mean())
+
+
+def measure() -> dict[str, tuple[int, float]]:
+    """Of each kind of work: pixels of a sample, and the seconds that it took."""
+    width, height = SAMPLE
+    across = np.linspace(0, 20, width)[None, :, None] * np.array([1, 2, 3])
+    waves = 127 + 90 * np.sin(across + np.linspace(0, 9, height)[:, None, None])
+    pixels = (waves + np.random.default_rng(0).normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
+    took = {}
+    for file_format in OPTIONS:
+        begun = time.monotonic()
+        content = encode(pixels, file_format, 90)
+        encoded = time.monotonic()
+        decode_upload(content, pixels.size, None)
+        took[f"encode {file_format}"] = width * height, encoded - begun
+        took[f"decode {file_format}"] = width * height, time.monotonic() - encoded
+    return took
+
+
+def _open(source: bytes | Path, max_pixels: int) -> Opened:
+    """Errors do not tell where the upload lies."""
+    return open_picture(source if isinstance(source, bytes) else source.read_bytes(), max_pixels)

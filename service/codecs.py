@@ -1,0 +1,246 @@
+"""A few processes that decode and encode: each can be killed at any moment, and takes nothing with it but its own picture.
+
+A pool of our own, since one SIGKILL of a worker of Pebble's stops its whole pool, where the worker held the channel that all share,
+and a cancelled task runs on for 60 ms. Here each process has a socket of its own. They are forked, in milliseconds, from a small
+parent that has imported codec_tasks.py: Pillow, numpy and pictures/, and nothing else of the service.
+"""
+
+import asyncio
+import heapq
+import itertools
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
+HEAD = struct.Struct("!QQ")
+PID = struct.Struct("!i")
+
+
+class CodecDied(Exception):
+    """The process ended in the middle of a task, or was killed since the task took longer than it may."""
+
+
+class Codecs:
+    """`count` processes, each with no more than `memory` bytes of address space."""
+
+    def __init__(self, count: int, memory: int) -> None:
+        self.count = count
+        self._memory = memory
+        self._free: list[_Codec] = []
+        self._waiting: list[tuple[bool, int, asyncio.Future[_Codec]]] = []
+        self._numbers = itertools.count()
+
+    def start(self) -> None:
+        """Blocks until they are there, for about a second. Raises OSError."""
+        self._start_parent()
+        self._free = [self._fork() for _ in range(self.count)]
+
+    def stop(self) -> None:
+        """Ends all of them, whatever they are at."""
+        self._control.close()
+        self._parent.wait()
+
+    async def run(self, task: Callable[..., T], *arguments: Any, limit: float, first: bool = False) -> tuple[T, float]:
+        """What `task`, a function of codec_tasks.py, returns in a codec, and how many seconds it took there.
+
+        Those that go `first` are begun before others that wait. Cancelled, or after `limit` seconds, it is killed.
+        Raises CodecDied, and what the task raises.
+        """
+        codec = await self._next(first)
+        whole = False
+        try:
+            async with asyncio.timeout(limit):
+                error, result, seconds = await codec.call(task, arguments)
+            whole = True
+        except TimeoutError:
+            raise CodecDied(f"it took longer than {limit:.0f} s") from None
+        except (OSError, EOFError):
+            raise CodecDied("its process ended") from None
+        finally:
+            self._give(codec if whole else self._replaced(codec))
+        if error:
+            raise error
+        return result, seconds
+
+    async def _next(self, first: bool) -> "_Codec":
+        if self._free:
+            return self._free.pop()
+        turn: asyncio.Future[_Codec] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (not first, next(self._numbers), turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # given one and cancelled at once
+                self._give(turn.result())
+            raise
+
+    def _give(self, codec: "_Codec") -> None:
+        while self._waiting:
+            *_, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(codec)
+                return
+        self._free.append(codec)
+
+    def _replaced(self, codec: "_Codec") -> "_Codec":
+        codec.channel.close()
+        try:
+            self._control.sendall(PID.pack(codec.pid))
+            return self._fork()
+        except (OSError, EOFError):  # their parent has ended, too
+            self._control.close()
+            self._start_parent()
+            self._control.sendall(PID.pack(codec.pid))
+            return self._fork()
+
+    def _start_parent(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._parent = subprocess.Popen(
+                [sys.executable, "-m", "service.codecs", str(theirs.fileno()), str(self._memory)],
+                cwd=ROOT, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def _fork(self) -> "_Codec":
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            socket.send_fds(self._control, [PID.pack(0)], [theirs.fileno()])
+        if not (pid := self._control.recv(PID.size)):
+            raise EOFError
+        return _Codec(ours, *PID.unpack(pid))
+
+
+class _Codec:
+    """One process, and the socket to it."""
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self.channel = channel
+        self.pid = pid
+
+    async def call(self, *request: Any) -> Any:
+        """Its answer. Raises EOFError and OSError where it has ended."""
+        loop, reading = asyncio.get_running_loop(), unpacked()
+        for part in packed(request):
+            await loop.sock_sendall(self.channel, part)
+        wanted = next(reading)
+        while True:
+            memory, done = np.empty(wanted, np.uint8).data, 0
+            while done < wanted:
+                received = await loop.sock_recv_into(self.channel, memory[done:])
+                if not received:
+                    raise EOFError
+                done += received
+            try:
+                wanted = reading.send(memory)
+            except StopIteration as end:
+                return end.value
+
+
+def packed(value: Any) -> list[bytes | memoryview]:
+    """In parts: arrays go as they are, uncopied, behind the rest."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(value, 5, buffer_callback=buffers.append)
+    views = [buffer.raw() for buffer in buffers]
+    return [HEAD.pack(len(pickled), len(views)), struct.pack(f"!{len(views)}Q", *map(len, views)) + pickled, *views]
+
+
+def unpacked() -> Generator[int, memoryview, Any]:
+    """Asks for so many bytes, is sent them, and in the end returns what was packed."""
+    size, count = HEAD.unpack((yield HEAD.size))
+    head = yield 8 * count + size
+    buffers = []
+    for size in struct.unpack_from(f"!{count}Q", head):
+        buffers.append((yield size))
+    return pickle.loads(head[8 * count :], buffers=buffers)
+
+
+def _be_parent(control: socket.socket, memory: int) -> None:
+    """Forks a codec for each socket that is sent, and kills those whose number is, until `control` is closed: then all of them."""
+    import service.codec_tasks  # noqa: F401  # so that it need not be imported in each
+
+    codecs: set[int] = set()
+    while True:
+        message, sockets, _, _ = socket.recv_fds(control, PID.size, 1)
+        if not message:
+            break
+        (pid,) = PID.unpack(message)
+        if pid:
+            _kill(pid)
+            codecs.discard(pid)
+            continue
+        pid = os.fork()
+        if not pid:
+            control.close()
+            _be_codec(socket.socket(fileno=sockets[0]), memory)
+        os.close(sockets[0])
+        codecs.add(pid)
+        control.sendall(PID.pack(pid))
+    for pid in codecs:
+        _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # of a parent before this one
+        os.waitpid(pid, 0)
+
+
+def _be_codec(channel: socket.socket, memory: int) -> NoReturn:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(EOFError, OSError):
+        while True:
+            _work(channel)
+    os._exit(0)
+
+
+def _work(channel: socket.socket) -> None:
+    reading = unpacked()
+    wanted = next(reading)
+    while True:
+        memory = np.empty(wanted, np.uint8).data
+        if channel.recv_into(memory, flags=socket.MSG_WAITALL) < wanted:
+            raise EOFError
+        try:
+            wanted = reading.send(memory)
+        except StopIteration as end:
+            task, arguments = end.value
+            break
+    error = result = None
+    begun = time.monotonic()
+    try:
+        result = task(*arguments)
+    except Exception as raised:
+        error = _sendable(raised.with_traceback(None))
+    for part in packed((error, result, time.monotonic() - begun)):
+        channel.sendall(part)
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(repr(error))
+    return error
+
+
+if __name__ == "__main__":
+    _be_parent(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -1,0 +1,155 @@
+"""A picture that is too large to be translated at once: its thumbnail, its tiles, and their translations blended again.
+
+The thumbnail gives the statistics of the whole picture's instance norms; with them each tile is translated as if the others were
+around it. Tiles go through everyone's queue, a few at a time.
+"""
+
+import asyncio
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models import padding
+from models.padding import Pixels, padded_side
+from service.costs import FLOOR
+from service.engine.generator import Generator
+from service.engine.queue import Queue, Translation
+
+SIDE = 640
+"""Of a tile, in pixels: small enough that other requests do not wait long for one."""
+OVERLAP = 128
+"""Least overlap of neighbours; a ResNet's pixel depends on some 60 around it (6 blocks) to 90 (9 blocks)."""
+RAMP = 32
+"""Width of the stripe in the middle of an overlap in which one tile passes into the next."""
+ONE = 256
+"""The weight 1, in the canvas's fixed point."""
+
+
+def is_large(generator: Generator, height: int, width: int, max_batch_pixels: int) -> bool:
+    """Whether it is translated in tiles. Where a bundle has no graph for them, its pictures run whole."""
+    return generator.has_tiling and math.prod(generator.padded(height, width)) > max_batch_pixels
+
+
+def count_pixels(generator: Generator, height: int, width: int, max_batch_pixels: int) -> int:
+    """That runs take in to translate a picture of this size: more than it has, since tiles overlap."""
+    height, width = generator.padded(height, width)
+    if not is_large(generator, height, width, max_batch_pixels):
+        return max(height * width, FLOOR)
+    version = generator.bundle.version
+    side = padded_side(SIDE, version.multiple, version.smallest_side)
+    tiles = _count(height, side, version.multiple) * _count(width, side, version.multiple)
+    return max_batch_pixels + tiles * max(min(side, height) * min(side, width), FLOOR)
+
+
+async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels, deadline: float) -> Translation:
+    """`pixels`, (h, w, 3), of a picture that `is_large`. Raises ServiceError."""
+    version = generator.bundle.version
+    fits = version.multiple, version.smallest_side
+    queue_seconds, inference_seconds = 0.0, 0.0
+
+    async def run(part: Pixels, statistics: NDArray[np.float32]) -> tuple[Pixels, NDArray[np.float32]]:
+        nonlocal queue_seconds, inference_seconds
+        job = queue.submit(generator, part, deadline, statistics)
+        translated = await job.answer
+        queue_seconds += job.started - job.arrived
+        inference_seconds += job.finished - job.started
+        assert job.statistics is not None
+        return translated, job.statistics
+
+    async def blend(tile: Tile, translated: Pixels) -> None:
+        async with blending:
+            await asyncio.to_thread(canvas.add, tile, translated)
+
+    async def translate(tiles: Iterator[Tile]) -> None:
+        for tile in tiles:
+            translated, _ = await run(padded[tile.rows, tile.columns], statistics)
+            tasks.create_task(blend(tile, translated))
+
+    small = await asyncio.to_thread(thumbnail, pixels, queue.max_batch_pixels, version.smallest_side)
+    _, statistics = await run(padding.pad(small, *fits), generator.own_statistics)
+    padded = await asyncio.to_thread(padding.pad, pixels, *fits)
+    height, width = padded.shape[:2]
+    canvas, blending, tiles = Canvas(height, width), asyncio.Lock(), cut(height, width, *fits)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(queue.lanes):  # what comes from others meanwhile is next in the queue
+                tasks.create_task(translate(tiles))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    whole = await asyncio.to_thread(canvas.pixels)
+    return Translation(padding.crop(whole, *pixels.shape[:2]), queue_seconds, inference_seconds)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where a tile lies in its picture, and how much each of its rows and columns counts there."""
+
+    rows: slice
+    columns: slice
+    row_weights: NDArray[np.float32]
+    column_weights: NDArray[np.float32]
+
+
+def cut(height: int, width: int, multiple: int, smallest: int) -> Iterator[Tile]:
+    """Tiles of one size that cover `height` × `width`, both multiples of `multiple`. At each pixel their weights add to 1."""
+    side = padded_side(SIDE, multiple, smallest)
+    for rows, row_weights in _along(height, side, multiple):
+        for columns, column_weights in _along(width, side, multiple):
+            yield Tile(rows, columns, row_weights, column_weights)
+
+
+def _along(length: int, side: int, multiple: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    side, count = min(side, length), _count(length, side, multiple)
+    starts = [round(i * (length - side) / max(1, count - 1) / multiple) * multiple for i in range(count)]
+    middles = [start + (before + side - start) / 2 for before, start in itertools.pairwise(starts)]
+    for start, rise, fall in zip(starts, [-math.inf, *middles], [*middles, math.inf], strict=True):
+        at = np.arange(start, start + side, dtype=np.float32) + 0.5
+        yield slice(start, start + side), _ramp(at, rise) - _ramp(at, fall)
+
+
+def _ramp(at: NDArray[np.float32], middle: float) -> NDArray[np.float32]:
+    """From 0 to 1, around `middle`."""
+    return np.clip((at - middle) / RAMP + 0.5, 0, 1)
+
+
+def _count(length: int, side: int, multiple: int) -> int:
+    """Of the tiles along one side of a picture."""
+    taken = OVERLAP + multiple  # a start is moved by up to half a multiple either way
+    return 1 if side >= length else math.ceil((length - taken) / (side - taken))
+
+
+class Canvas:
+    """Translated tiles become a picture again, in any order. 6 bytes a pixel."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._sums = np.zeros((height, width, 3), np.uint16)
+
+    def add(self, tile: Tile, translation: Pixels) -> None:
+        weights = tile.row_weights[:, None, None] * tile.column_weights[None, :, None] * ONE
+        self._sums[tile.rows, tile.columns] += np.rint(translation * weights).astype(np.uint16)
+
+    def pixels(self) -> Pixels:
+        """(h, w, 3), once every tile has been added."""
+        picture = np.empty(self._sums.shape, np.uint8)
+        for rows in _strips(len(picture)):
+            picture[rows] = (self._sums[rows] + ONE // 2) // ONE
+        return picture
+
+
+def _strips(height: int) -> Iterator[slice]:
+    return (slice(top, top + SIDE) for top in range(0, height, SIDE))
+
+
+def thumbnail(pixels: Pixels, max_pixels: int, smallest: int) -> Pixels:
+    """`pixels`, (h, w, 3), shrunk to no more than `max_pixels`; no side is shorter than `smallest`."""
+    height, width = pixels.shape[:2]
+    scale = math.sqrt(max_pixels / (height * width))
+    shorter = max(smallest, int(min(height, width) * scale))
+    longer = max(smallest, min(int(max(height, width) * scale), max_pixels // shorter))
+    size = (shorter, longer) if width < height else (longer, shorter)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))

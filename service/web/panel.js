@@ -1,0 +1,78 @@
+/** What is done with the painting that is looked at: how it is mixed, saved and shared. */
+
+import { canShare, clip, clipType, download, share, sideBySide } from "./share.js";
+import { about, t } from "./texts.js";
+
+const find = (selector) => document.querySelector(selector);
+const BUTTONS = ["#save", "#share", "#pair", "#clip"];
+
+export class Panel {
+  /** `onLook` is told what of the look has changed, `onSaved` that the current picture was. */
+  constructor(queue, painterOf, stage, { onLook, onSaved, say }) {
+    Object.assign(this, { queue, painterOf, stage, onSaved, say });
+    for (const input of document.querySelectorAll("[name=size]")) input.onchange = () => onLook({ size: Number(input.value) });
+    find("#strength").oninput = ({ target }) => {
+      find("#percent").textContent = `${Math.round(target.value * 100)} %`;
+      onLook({ strength: Number(target.value) });
+    };
+    find("#colours").onchange = ({ target }) => onLook({ keepColors: target.checked });
+    find("#own-size").onchange = ({ target }) => onLook({ ownSize: target.checked });
+    find("#save").onclick = () => this.#give(t("finishing"), async (picture) => download(await picture.finished(this.#painter)));
+    find("#share").onclick = () => this.#give(t("finishing"), async (picture) => share(await picture.finished(this.#painter)));
+    find("#pair").onclick = () => this.#give(t("finishing"), async () => share(await sideBySide(this.stage.sides, this.#name("side-by-side"))));
+    find("#clip").onclick = () => this.#give(t("recording"), async () => share(await clip(this.stage.sides, this.#name("clip"))));
+  }
+
+  get #painter() {
+    return this.painterOf(this.queue.current.look.direction);
+  }
+
+  #name(what) {
+    return `${this.queue.current.name.replace(/\.[^.]*$/, "")}.${this.#painter.direction}.${what}`;
+  }
+
+  /** Buttons for what this browser can do. */
+  offer() {
+    find("#share").hidden = !canShare();
+    find("#clip").hidden = !clipType();
+  }
+
+  showLook({ size, strength, keepColors, ownSize }) {
+    for (const input of document.querySelectorAll("[name=size]")) input.checked = Number(input.value) === size;
+    find("#strength").value = strength;
+    find("#percent").textContent = `${Math.round(strength * 100)} %`;
+    find("#colours").checked = keepColors;
+    find("#own-size").checked = ownSize;
+  }
+
+  update() {
+    const { current: picture } = this.queue;
+    if (!picture) return;
+    const painting = picture.painting(this.#painter);
+    for (const button of BUTTONS) find(button).disabled = !painting;
+    find("#pair").disabled = find("#clip").disabled = !painting || Boolean(picture.unreadable);
+    find("#strength").disabled = find("#colours").disabled = Boolean(picture.unreadable);
+    find("#painting-name").textContent = t("by", { painter: about(this.#painter).title });
+    find("#painting-state").textContent = this.#state(picture, painting);
+    this.showLook(picture.look);
+  }
+
+  #state(picture, painting) {
+    if (!painting) return picture.state === "cancelled" ? t("cancelled") : "";
+    const done = painting.where === "server" ? t("doneServer") : t("done", { seconds: painting.seconds.toFixed(1) });
+    return picture.note ? `${done}. ${picture.note}` : done;
+  }
+
+  async #give(text, action) {
+    const { current: picture } = this.queue;
+    for (const button of BUTTONS) find(button).disabled = true;
+    find("#painting-state").textContent = text;
+    try {
+      if ((await action(picture)) !== false) picture.saved = true;
+      this.onSaved();
+    } catch (error) {
+      this.say(t("failed", { reason: error.message }));
+    }
+    this.update();
+  }
+}

@@ -1,0 +1,115 @@
+/** Where pictures are painted, and the painting itself: on this device, or by the server. */
+
+import { hasServer, isOnDevice } from "./painters.js";
+import { Failure, Remote } from "./remote.js";
+import { authorization, send } from "./send.js";
+
+const QUICK_SECONDS = 3;
+const CHOICE = "place";
+
+const supported = "OffscreenCanvas" in globalThis && "DecompressionStream" in globalThis;
+
+export class Place {
+  /** "auto", "device" or "server", as the person chose. */
+  choice = localStorage.getItem(CHOICE) ?? "auto";
+  /** { seconds, device, threads } once it was found out; { failure } where this device cannot. */
+  trial = null;
+  key = "";
+  #worker = new Remote(new URL("worker/painting.js", import.meta.url));
+  #trying = null;
+  #abort = null;
+
+  /** `onChange` is called whenever `now` may be another. */
+  constructor(onChange) {
+    this.onChange = onChange;
+    addEventListener("online", onChange);
+    addEventListener("offline", onChange);
+  }
+
+  get headers() {
+    return authorization(this.key);
+  }
+
+  choose(choice) {
+    this.choice = choice;
+    localStorage.setItem(CHOICE, choice);
+    this.onChange();
+  }
+
+  can(painter) {
+    return supported && isOnDevice(painter);
+  }
+
+  /** "device" or "server" for `painter`; until a trial has told, the device is hoped to be quick. */
+  now(painter) {
+    if (!hasServer) return "device";
+    if (!this.can(painter) || this.choice === "server") return "server";
+    if (this.choice === "device" || !navigator.onLine) return "device";
+    if (this.trial?.failure) return "server";
+    return this.trial && this.trial.seconds > QUICK_SECONDS ? "server" : "device";
+  }
+
+  /** Loads the runtime and the painter, and finds out once how fast this device is. */
+  try(painter, onProgress = () => {}) {
+    this.#trying ??= this.#call("trial", { painter }, onProgress)
+      .catch((error) => {
+        this.#trying = null;
+        if (error.code === "cancelled") throw error;
+        return { failure: error.code, seconds: Infinity };
+      })
+      .then((trial) => {
+        this.trial = trial;
+        this.onChange();
+      });
+    return this.#trying;
+  }
+
+  /** { file, width, height, seconds, where }. Rejects with Failure. */
+  async paint(file, painter, size, onProgress) {
+    if (this.now(painter) === "device" && !this.trial && this.choice === "auto" && hasServer) await this.try(painter, onProgress);
+    return this.now(painter) === "device" ? this.paintHere(file, painter, size, onProgress) : this.paintThere(file, painter, size, onProgress);
+  }
+
+  async paintHere(file, painter, size, onProgress) {
+    if (!this.can(painter)) throw new Failure("failed", "this browser is too old");
+    const made = await this.#call("paint", { file, painter, size }, onProgress);
+    return { ...made, where: "device" };
+  }
+
+  async paintThere(file, painter, size, onProgress) {
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    onProgress({ sending: 0 });
+    const painted = await send(file, { direction: painter.direction, size, headers: this.headers, onProgress, signal });
+    const bitmap = await createImageBitmap(painted);
+    return { file: painted, width: bitmap.width, height: bitmap.height, where: "server" };
+  }
+
+  /** One frame of the camera, as a bitmap. */
+  frame(bitmap, painter) {
+    return this.#call("frame", { bitmap, painter }, () => {}, [bitmap]);
+  }
+
+  /** Ends what is under way. A worker cannot be stopped within a picture, so another takes its place. */
+  cancel() {
+    this.#abort?.abort();
+    this.#worker.end();
+    this.#isSet = false;
+  }
+
+  #isSet = false;
+  async #call(name, given, onProgress, transfer = []) {
+    if (!this.#isSet) {
+      this.#isSet = true;
+      const vendor = new URL(document.documentElement.dataset.vendor || "web/vendor/", document.baseURI).href;
+      await this.#worker.call("set", { vendor, suffix: hasServer ? "" : ".gz", device: "auto", headers: this.headers });
+    }
+    try {
+      return await this.#worker.call(name, given, { onProgress, transfer });
+    } catch (error) {
+      if (error.code === "memory") this.#worker.end(); // what is left of its memory is of no use
+      if (error.code === "memory" || error.code === "crashed") this.#isSet = false;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,139 @@
+/** Which picture is painted next, one at a time: the one that is looked at, then the others, then small ones for the painters' cards. */
+
+import { hasServer } from "./painters.js";
+import { THUMBNAIL } from "./picture.js";
+import { t } from "./texts.js";
+
+const BOLDEST = 256;
+
+export class Queue {
+  pictures = [];
+  current = null;
+  paused = false;
+  #running = null;
+
+  /** `painterOf` gives a direction's painter; `onChange` is told the picture that has changed. */
+  constructor(place, painterOf, onChange) {
+    this.place = place;
+    this.painterOf = painterOf;
+    this.onChange = onChange;
+  }
+
+  isDone(picture) {
+    const painter = this.painterOf(picture.look.direction);
+    return Boolean(painter && picture.painting(painter));
+  }
+
+  /** Pictures that wait or are painted. */
+  get open() {
+    return this.pictures.filter((picture) => !this.isDone(picture) && !["failed", "cancelled"].includes(picture.state));
+  }
+
+  /** Starts what is next, unless something runs. What nobody waits for any more is ended first. */
+  pump() {
+    if (this.#running) {
+      const { picture, painter, size } = this.#running;
+      const isWanted = this.pictures.includes(picture) && (size === THUMBNAIL || (picture.look.direction === painter.direction && picture.look.size === size));
+      if (!isWanted) this.place.cancel();
+      return;
+    }
+    const job = this.#next();
+    if (!job) return;
+    this.#running = job;
+    this.#run(job).finally(() => {
+      this.#running = null;
+      this.pump();
+    });
+  }
+
+  /** Ends the painting of the current picture. */
+  cancel() {
+    if (this.#running?.picture !== this.current || this.#running.size === THUMBNAIL) return;
+    this.current.state = "cancelled";
+    this.place.cancel();
+  }
+
+  retry(picture) {
+    Object.assign(picture, { state: "waiting", problem: "", remedy: null });
+    this.onChange(picture);
+    this.pump();
+  }
+
+  #next() {
+    const open = this.open;
+    const picture = open.includes(this.current) ? this.current : this.paused ? null : open[0];
+    if (picture) return { picture, painter: this.painterOf(picture.look.direction), size: picture.look.size };
+    return this.paused || this.holds ? null : this.#thumbnail();
+  }
+
+  /** The current picture by a painter whose card does not show it yet: only where nothing has to be sent. */
+  #thumbnail() {
+    const { current: picture, place } = this;
+    if (!picture || picture.unreadable || navigator.connection?.saveData) return null;
+    const isPainter = ({ source }) => source === this.painterOf(picture.look.direction)?.source;
+    const painter = this.painters.filter(isPainter).find((each) => place.trial && place.now(each) === "device" && !picture.failedThumbnails && !picture.painting(each, THUMBNAIL));
+    return painter ? { picture, painter, size: THUMBNAIL } : null;
+  }
+
+  async #run({ picture, painter, size }) {
+    if (size === THUMBNAIL) return this.#runThumbnail(picture, painter);
+    Object.assign(picture, { state: "painting", progress: null, note: picture.nextNote ?? "", nextNote: "", problem: "", remedy: null });
+    this.onChange(picture);
+    const onProgress = (progress) => {
+      picture.progress = progress;
+      this.onChange(picture, "progress");
+    };
+    try {
+      const made = await this.#paint(picture, painter, size, onProgress);
+      picture.paintings.set(picture.key(painter, size), made);
+      Object.assign(picture, { state: "done", saved: false });
+      await picture.keep().catch(() => (picture.note ||= t("storageFull")));
+    } catch (error) {
+      this.#fail(picture, painter, size, error);
+    }
+    this.onChange(picture, "settled");
+  }
+
+  async #runThumbnail(picture, painter) {
+    try {
+      picture.paintings.set(picture.key(painter, THUMBNAIL), await this.place.paintHere(picture.preview, painter, THUMBNAIL, () => {}));
+      this.onChange(picture, "thumbnail");
+    } catch (error) {
+      picture.failedThumbnails = error.code !== "cancelled";
+    }
+  }
+
+  /** A worker that crashes is given one more chance; what the browser cannot read goes to the server, unless a person said that nothing shall. */
+  async #paint(picture, painter, size, onProgress) {
+    const isHere = this.place.now(painter) === "device";
+    const mayAsk = hasServer && navigator.onLine && this.place.choice === "auto";
+    if (isHere && picture.unreadable && mayAsk) {
+      picture.note = t("undecodable");
+      return this.place.paintThere(picture.file, painter, size, onProgress);
+    }
+    try {
+      return await this.place.paint(picture.file, painter, size, onProgress);
+    } catch (error) {
+      if (error.code === "crashed") return this.place.paint(picture.file, painter, size, onProgress);
+      throw error;
+    }
+  }
+
+  #fail(picture, painter, size, error) {
+    const { code } = error;
+    if (code === "cancelled") {
+      if (picture.state === "painting") picture.state = "waiting"; // another was wanted in its place
+      return;
+    }
+    if (code === "memory" && size > BOLDEST) {
+      Object.assign(picture, { state: "waiting", nextNote: t("memory") });
+      picture.look.size = size / 2;
+      return;
+    }
+    const texts = { memory: "noMemory", crashed: "crashed", undecodable: "undecodableHere", unreachable: "unreachable", key: "needsKey" };
+    picture.problem = code === "refused" ? error.message : t(texts[code] ?? "failed", { name: picture.name, reason: error.message });
+    picture.state = "failed";
+    picture.remedy = hasServer && navigator.onLine && this.place.now(painter) === "device" && code !== "key" ? "server" : null;
+    picture.keep().catch(() => {});
+  }
+}

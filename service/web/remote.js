@@ -1,0 +1,84 @@
+/** Calls to a worker and its answers. A worker that crashes or is ended rejects what it had not answered. */
+
+/** `code`: what kind of failure it is: "cancelled", "crashed", "memory", "undecodable", "unreachable" or "failed". */
+export class Failure extends Error {
+  constructor(code, message = code) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Remote {
+  #worker = null;
+  #address;
+  #calls = new Map();
+  #last = 0;
+
+  /** Of a module worker at `address`, which starts with the first call. */
+  constructor(address) {
+    this.#address = address;
+  }
+
+  get busy() {
+    return this.#calls.size > 0;
+  }
+
+  /** Resolves with what the worker's function `name` makes of `given`. Rejects with Failure. */
+  call(name, given, { onProgress = () => {}, transfer = [] } = {}) {
+    this.#worker ??= this.#start();
+    const id = ++this.#last;
+    return new Promise((resolve, reject) => {
+      this.#calls.set(id, { resolve, reject, onProgress });
+      this.#worker.postMessage({ id, name, given }, transfer);
+    });
+  }
+
+  /** Ends the worker at once; the next call starts another. */
+  end(code = "cancelled") {
+    this.#worker?.terminate();
+    this.#worker = null;
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const { reject } of calls) reject(new Failure(code));
+  }
+
+  #start() {
+    const worker = new Worker(this.#address, { type: "module" });
+    worker.onmessage = ({ data: { id, progress, result, failure } }) => {
+      const call = this.#calls.get(id);
+      if (!call) return;
+      if (progress) return call.onProgress(progress);
+      this.#calls.delete(id);
+      if (failure) call.reject(new Failure(failure.code, failure.message));
+      else call.resolve(result);
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.end("crashed");
+    };
+    return worker;
+  }
+}
+
+/** In a worker: answers calls with `functions`, by name, one after another. Each is given its argument and a function for
+ * progress, and returns a result, or [result, what of it is transferred]. */
+export function answer(functions) {
+  let turn = Promise.resolve();
+  const run = async ({ id, name, given }) => {
+    try {
+      const made = await functions[name](given, (progress) => postMessage({ id, progress }));
+      const [result, transfer] = Array.isArray(made) ? made : [made, []];
+      postMessage({ id, result }, transfer);
+    } catch (error) {
+      postMessage({ id, failure: { code: error.code && typeof error.code === "string" ? error.code : kindOf(error), message: String(error?.message ?? error) } });
+    }
+  };
+  addEventListener("message", ({ data }) => (turn = turn.then(() => run(data))));
+}
+
+/** WebAssembly tells of memory that it cannot have in several ways; a bare number is a C++ exception, of which that is the usual one. */
+function kindOf(error) {
+  const text = String(error?.message ?? error);
+  const isMemory = error instanceof RangeError || typeof error === "number" || /memory|bad_alloc|allocat|out of bounds/i.test(text);
+  return isMemory ? "memory" : "failed";
+}

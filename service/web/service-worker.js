@@ -1,0 +1,52 @@
+// Keeps the page, so that it opens without a connection. What paints is kept by the page itself (kept.js), pictures in store.js.
+const PAGE = [];
+const CACHE = "page";
+const addresses = PAGE.map((path) => new URL(path, self.registration.scope).href);
+const ISOLATED = { "Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin" };
+
+self.addEventListener("install", (event) => event.waitUntil(keep().then(() => self.skipWaiting())));
+self.addEventListener("activate", (event) => event.waitUntil(forgetOld().then(() => self.clients.claim())));
+
+async function keep() {
+  const cache = await caches.open(CACHE);
+  const missing = await Promise.all(addresses.map(async (address, index) => (index === 0 || !(await cache.match(address)) ? address : null)));
+  await cache.addAll(missing.filter(Boolean));
+}
+
+/** Files of earlier releases; samples stay. */
+async function forgetOld() {
+  const cache = await caches.open(CACHE);
+  const web = new URL("web/", self.registration.scope).href;
+  for (const { url } of await cache.keys()) if (url.startsWith(web) && !addresses.includes(url)) await cache.delete(url);
+}
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method !== "GET") return;
+  if (request.url === addresses[0]) event.respondWith(page(request));
+  else if (addresses.includes(request.url) || /\/models\/[^/]+\/\d+\/sample[^/]*$/.test(request.url)) event.respondWith(file(request));
+});
+
+/** From the service while it is there, so that a new release is seen at once. */
+async function page(request) {
+  const cache = await caches.open(CACHE);
+  const response = await fetch(request).catch(() => null);
+  if (response?.ok) await cache.put(request.url, response.clone());
+  return isolated(response?.ok ? response : ((await cache.match(request.url)) ?? response ?? Response.error()));
+}
+
+/** A page that says so, and its workers, which must say so too, may have threads. */
+function isolated(response) {
+  if (!response.ok) return response;
+  return new Response(response.body, { headers: { ...Object.fromEntries(response.headers), ...ISOLATED } });
+}
+
+/** Their addresses hold hashes or versions, so that what is kept is what would come. */
+async function file(request) {
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request.url);
+  if (kept) return isolated(kept);
+  const response = await fetch(request);
+  if (response.ok) await cache.put(request.url, response.clone());
+  return isolated(response);
+}

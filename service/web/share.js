@@ -1,0 +1,82 @@
+/** What people show each other: the painting, both pictures side by side, and a short clip from one to the other. */
+
+const GAP = 16;
+const MOST = 1440;
+const CLIP = { side: 720, seconds: 4, rate: 30 };
+
+export function download(file) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = file.name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be asking where to
+}
+
+export const canShare = () => Boolean(navigator.canShare?.({ files: [new File(["x"], "x.jpg", { type: "image/jpeg" })] }));
+
+/** Through the system's own menu; elsewhere the file is saved. Resolves with whether it went out. */
+export async function share(file) {
+  if (!navigator.canShare?.({ files: [file] })) {
+    download(file);
+    return true;
+  }
+  return navigator.share({ files: [file] }).then(() => true, () => false); // closed without sharing
+}
+
+/** Photograph and painting beside each other, or one above the other where they are wide. */
+export async function sideBySide({ before, after }, name) {
+  const scale = Math.min(1, MOST / Math.max(after.width, after.height));
+  const [width, height] = [Math.round(after.width * scale), Math.round(after.height * scale)];
+  const isWide = width > height;
+  const canvas = new OffscreenCanvas(isWide ? width : 2 * width + GAP, isWide ? 2 * height + GAP : height);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(before, 0, 0, width, height);
+  context.drawImage(after, isWide ? 0 : width + GAP, isWide ? height + GAP : 0, width, height);
+  const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 });
+  return new File([blob], `${name}.jpg`, { type: blob.type });
+}
+
+const TYPES = ["video/mp4", "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
+
+/** What this browser can record, or nothing. */
+export const clipType = () => TYPES.find((type) => globalThis.MediaRecorder?.isTypeSupported(type));
+
+/** A line passes over the photograph and back, and leaves the painting behind it. */
+export async function clip({ before, after }, name) {
+  const scale = Math.min(1, CLIP.side / Math.max(after.width, after.height));
+  const even = (side) => 2 * Math.round((side * scale) / 2); // as encoders want it
+  const canvas = Object.assign(document.createElement("canvas"), { width: even(after.width), height: even(after.height) });
+  const type = clipType();
+  const recorder = new MediaRecorder(canvas.captureStream(CLIP.rate), { mimeType: type, videoBitsPerSecond: 5_000_000 });
+  const parts = [];
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+  const begun = performance.now();
+  recorder.start();
+  for (let part = 0; part < 1; part = (performance.now() - begun) / 1000 / CLIP.seconds) {
+    drawPart(canvas, before, after, 0.5 - 0.5 * Math.cos(2 * Math.PI * Math.min(1, Math.max(0, part * 1.2 - 0.1))));
+    await new Promise((resolve) => setTimeout(resolve, 1000 / CLIP.rate));
+  }
+  recorder.stop();
+  await stopped;
+  const suffix = type.startsWith("video/mp4") ? "mp4" : "webm";
+  return new File(parts, `${name}.${suffix}`, { type: type.split(";")[0] });
+}
+
+function drawPart(canvas, before, after, part) {
+  const { width, height } = canvas;
+  const context = canvas.getContext("2d");
+  context.drawImage(before, 0, 0, width, height);
+  const edge = Math.round(part * width);
+  if (edge === 0) return;
+  context.save();
+  context.beginPath();
+  context.rect(0, 0, edge, height);
+  context.clip();
+  context.drawImage(after, 0, 0, width, height);
+  context.restore();
+  context.fillStyle = "white";
+  context.fillRect(edge - 2, 0, 4, height);
+}

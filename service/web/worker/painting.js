@@ -1,0 +1,91 @@
+/** The worker that paints. A painter is what GET /directions says of a direction, with absolute addresses. */
+
+import { answer } from "../remote.js";
+import { decode, draw, encode } from "./decode.js";
+import { load } from "./runtime.js";
+import { AT_ONCE, Canvas, crop, cut, pad, paddedSide, thumbnail } from "./tiles.js";
+
+const TRIAL = { side: 256, pixels: 512 * 384 };
+
+let options = null;
+let loading = null;
+
+/** The runtime and the painter's graph for `purpose`, each fetched once. */
+async function session(painter, purpose, onProgress) {
+  loading ??= load(options, (loaded, size) => onProgress({ loading: "runtime", loaded, size })).catch((error) => {
+    loading = null;
+    throw error;
+  });
+  const runtime = await loading;
+  const file = painter.files.find((each) => each.precision === "fp32" && each.purpose === purpose);
+  if (!file) return { runtime };
+  const opened = await runtime.session(file, options.headers, (loaded, size) => onProgress({ loading: painter.direction, loaded, size }));
+  return { runtime, graph: opened };
+}
+
+async function paint(picture, painter, onProgress) {
+  const { multiple, smallest_side: smallest } = painter;
+  const area = paddedSide(picture.width, multiple, smallest) * paddedSide(picture.height, multiple, smallest);
+  const tiles = area > AT_ONCE ? await session(painter, "tiles", onProgress) : {};
+  const padded = pad(picture, multiple, smallest);
+  const painted = tiles.graph ? await paintTiles(picture, padded, painter, tiles, onProgress) : await paintWhole(padded, painter, onProgress);
+  return crop(painted, 0, 0, picture.width, picture.height);
+}
+
+async function paintWhole(padded, painter, onProgress) {
+  const { runtime, graph } = await session(painter, "pictures", onProgress);
+  onProgress({ painting: 0 });
+  return (await runtime.run(graph, padded)).painted;
+}
+
+async function paintTiles(picture, padded, { multiple, smallest_side: smallest }, { runtime, graph }, onProgress) {
+  const { statistics } = await runtime.run(graph, pad(thumbnail(picture, smallest), multiple, smallest), runtime.noStatistics(graph));
+  const canvas = new Canvas(padded.width, padded.height);
+  const tiles = cut(padded.width, padded.height, multiple, smallest);
+  for (const [done, tile] of tiles.entries()) {
+    onProgress({ painting: done / tiles.length });
+    const { down, beside } = tile;
+    canvas.add(tile, (await runtime.run(graph, crop(padded, beside.start, down.start, beside.length, down.length), statistics)).painted);
+  }
+  return canvas.pixels();
+}
+
+answer({
+  /** `vendor`: where the runtime lies; `suffix`: of its binary; `device`: as runtime.js; `headers` for the graphs. */
+  set(given) {
+    options = given;
+  },
+
+  /** Seconds that a picture of 512 × 384 will take here, from a smaller one; and what it runs on. */
+  async trial({ painter }, onProgress) {
+    const { runtime, graph } = await session(painter, "pictures", onProgress);
+    const side = paddedSide(TRIAL.side, painter.multiple, painter.smallest_side);
+    const picture = { width: side, height: side, data: new Uint8ClampedArray(4 * side * side).fill(127) };
+    const seconds = [];
+    for (let i = 0; i < 2; i++) {
+      const begun = performance.now();
+      await runtime.run(graph, picture);
+      seconds.push((performance.now() - begun) / 1000);
+    }
+    return { seconds: (Math.min(...seconds) * TRIAL.pixels) / (side * side), device: runtime.device, threads: runtime.threads };
+  },
+
+  /** A file, its longest side shrunk to `size`, painted: as a PNG file. */
+  async paint({ file, painter, size }, onProgress) {
+    onProgress({ decoding: true });
+    const { pixels } = await decode(file, size);
+    const begun = performance.now();
+    const painted = await paint(pixels, painter, onProgress);
+    const seconds = (performance.now() - begun) / 1000;
+    return { file: await encode(painted, "image/png"), width: painted.width, height: painted.height, seconds };
+  },
+
+  /** A bitmap of the camera, painted: as a bitmap. */
+  async frame({ bitmap, painter }, onProgress) {
+    const pixels = draw(bitmap, bitmap.width, bitmap.height);
+    bitmap.close();
+    const { width, height, data } = await paint(pixels, painter, onProgress);
+    const made = await createImageBitmap(new ImageData(data, width, height));
+    return [made, [made]];
+  },
+});

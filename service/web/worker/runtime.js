@@ -1,0 +1,90 @@
+/** ONNX Runtime in this worker: on WebGPU where the browser has it, else in WebAssembly, with threads where they are allowed. */
+
+import { bytes } from "../kept.js";
+
+const WASM = { module: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm", size: 14_239_897 };
+const WEBGPU = { module: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm", size: 16_758_545 };
+const MOST_THREADS = 4; // more than a phone's fast cores wait for its slow ones
+
+/** Whether a real GPU answers, and the browser can wait for it inside WebAssembly; one in software is slower than the CPU. */
+async function hasGpu() {
+  if (!navigator.gpu || !("Suspending" in WebAssembly)) return false;
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
+}
+
+/** `device`: "webgpu", "wasm" or "auto". */
+export async function load({ vendor, suffix, device }, onProgress) {
+  const onGpu = device === "webgpu" || (device === "auto" && (await hasGpu()));
+  const { module, binary, size } = onGpu ? WEBGPU : WASM;
+  const [ort, wasmBinary] = await Promise.all([
+    import(new URL(module, vendor).href),
+    bytes(new URL(binary + suffix, vendor).href, { size, onProgress }),
+  ]);
+  ort.env.wasm.wasmBinary = wasmBinary.buffer;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+  ort.env.logLevel = "error";
+  return new Runtime(ort, onGpu ? "webgpu" : "wasm");
+}
+
+class Runtime {
+  #ort;
+  #sessions = new Map();
+
+  constructor(ort, device) {
+    this.#ort = ort;
+    this.device = device;
+    this.threads = ort.env.wasm.numThreads;
+  }
+
+  /** A session of `file`, as GET /directions describes it. */
+  session({ url, size, sha256 }, headers, onProgress) {
+    if (!this.#sessions.has(url)) {
+      const opening = bytes(url, { size, sha256, headers, onProgress }).then((graph) => this.#open(graph));
+      this.#sessions.set(url, opening);
+      opening.catch(() => this.#sessions.delete(url));
+    }
+    return this.#sessions.get(url);
+  }
+
+  #open(graph) {
+    const executionProviders = this.device === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
+    return this.#ort.InferenceSession.create(graph, { executionProviders, enableMemPattern: false });
+  }
+
+  /** One RGBA picture of sides that fit, painted; `statistics` only for graphs that take them. */
+  async run(session, picture, statistics) {
+    const { width, height } = picture;
+    const given = { pictures: new this.#ort.Tensor("uint8", withoutAlpha(picture.data), [1, height, width, 3]) };
+    if (statistics) given.statistics = new this.#ort.Tensor("float32", statistics, [1, statistics.length]);
+    const made = await session.run(given);
+    const painted = { width, height, data: withAlpha(made.translations.data) };
+    return { painted, statistics: made.used_statistics?.data };
+  }
+
+  /** NaN asks for the picture's own. */
+  noStatistics(session) {
+    const { shape } = session.inputMetadata.find(({ name }) => name === "statistics");
+    return new Float32Array(shape[1]).fill(NaN);
+  }
+}
+
+function withoutAlpha(data) {
+  const made = new Uint8Array((data.length / 4) * 3);
+  for (let from = 0, to = 0; from < data.length; from += 4) {
+    made[to++] = data[from];
+    made[to++] = data[from + 1];
+    made[to++] = data[from + 2];
+  }
+  return made;
+}
+
+function withAlpha(data) {
+  const made = new Uint8ClampedArray((data.length / 3) * 4).fill(255);
+  for (let from = 0, to = 0; from < data.length; to += 4) {
+    made[to] = data[from++];
+    made[to + 1] = data[from++];
+    made[to + 2] = data[from++];
+  }
+  return made;
+}

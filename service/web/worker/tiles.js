@@ -1,0 +1,102 @@
+/** Pictures too large to be painted at once, cut and blended as on the server (pictures/tiles.py). */
+
+import { blank, resize } from "./resample.js";
+
+export const AT_ONCE = 4 * 512 * 512; // pixels: the server's CYCLEGAN_MAX_BATCH_PIXELS, unless its owner says otherwise
+const SIDE = 640;
+const OVERLAP = 128;
+const RAMP = 32;
+const ONE = 256;
+
+export const paddedSide = (side, multiple, smallest) => Math.ceil(Math.max(side, smallest) / multiple) * multiple;
+
+/** Mirrored at the bottom and right, as numpy's mode "reflect", to sides that a generator takes. */
+export function pad(picture, multiple, smallest) {
+  const width = paddedSide(picture.width, multiple, smallest);
+  const height = paddedSide(picture.height, multiple, smallest);
+  if (width === picture.width && height === picture.height) return picture;
+  const made = blank(width, height);
+  const from = new Uint32Array(picture.data.buffer, picture.data.byteOffset, picture.width * picture.height);
+  const to = new Uint32Array(made.data.buffer);
+  const columns = mirrored(width, picture.width);
+  const rows = mirrored(height, picture.height);
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) to[y * width + x] = from[rows[y] * picture.width + columns[x]];
+  return made;
+}
+
+/** For each of `length` places the one of `size` that it shows: 0 1 2 3 2 1 0 1 … */
+function mirrored(length, size) {
+  const period = Math.max(1, 2 * (size - 1));
+  return Uint32Array.from({ length }, (_, i) => (i % period < size ? i % period : period - (i % period)));
+}
+
+export function crop(picture, left, top, width, height) {
+  if (!left && !top && width === picture.width && height === picture.height) return picture;
+  const made = blank(width, height);
+  for (let row = 0; row < height; row++) {
+    const start = 4 * ((top + row) * picture.width + left);
+    made.data.set(picture.data.subarray(start, start + 4 * width), 4 * row * width);
+  }
+  return made;
+}
+
+/** Shrunk to no more than AT_ONCE pixels; no side is shorter than `smallest`. */
+export function thumbnail(picture, smallest) {
+  const { width, height } = picture;
+  const scale = Math.sqrt(AT_ONCE / (width * height));
+  const shorter = Math.max(smallest, Math.trunc(Math.min(width, height) * scale));
+  const longer = Math.max(smallest, Math.min(Math.trunc(Math.max(width, height) * scale), Math.floor(AT_ONCE / shorter)));
+  return width < height ? resize(picture, shorter, longer) : resize(picture, longer, shorter);
+}
+
+/** Tiles that cover `width` × `height`, with weights that add up to 1 at each pixel. */
+export function cut(width, height, multiple, smallest) {
+  const side = paddedSide(SIDE, multiple, smallest);
+  const across = along(width, side, multiple);
+  return along(height, side, multiple).flatMap((down) => across.map((beside) => ({ down, beside })));
+}
+
+function along(length, wanted, multiple) {
+  const side = Math.min(wanted, length);
+  const taken = OVERLAP + multiple;
+  const count = side === length ? 1 : Math.ceil((length - taken) / (side - taken));
+  const starts = Array.from({ length: count }, (_, i) => Math.round((i * (length - side)) / Math.max(1, count - 1) / multiple) * multiple);
+  const middles = starts.slice(1).map((start, i) => start + (starts[i] + side - start) / 2);
+  const rise = (i, at) => (i === 0 ? 1 : i === count ? 0 : Math.min(1, Math.max(0, (at + 0.5 - middles[i - 1]) / RAMP + 0.5)));
+  return starts.map((start, i) => ({
+    start,
+    length: side,
+    weights: Float32Array.from({ length: side }, (_, at) => rise(i, start + at) - rise(i + 1, start + at)),
+  }));
+}
+
+/** Painted tiles become a picture again. */
+export class Canvas {
+  #sums;
+  constructor(width, height) {
+    this.width = width;
+    this.height = height;
+    this.#sums = new Uint16Array(3 * width * height);
+  }
+
+  add({ down, beside }, { data }) {
+    for (let row = 0; row < down.length; row++) {
+      for (let column = 0; column < beside.length; column++) {
+        const weight = down.weights[row] * beside.weights[column] * ONE;
+        if (weight === 0) continue;
+        const to = 3 * ((down.start + row) * this.width + beside.start + column);
+        const from = 4 * (row * beside.length + column);
+        for (let band = 0; band < 3; band++) this.#sums[to + band] += Math.round(data[from + band] * weight);
+      }
+    }
+  }
+
+  pixels() {
+    const made = blank(this.width, this.height);
+    for (let i = 0, from = 0; i < made.data.length; i += 4) {
+      for (let band = 0; band < 3; band++) made.data[i + band] = (this.#sums[from++] + ONE / 2) >> 8;
+      made.data[i + 3] = 255;
+    }
+    return made;
+  }
+}

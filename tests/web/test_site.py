@@ -1,0 +1,46 @@
+"""The static site, from a plain web server, in the real Chromium."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from service.site import write_site
+from tests.conftest import PICTURES
+from tests.web.conftest import Opened, choose, example, kept, painted, ready
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def site(models: Path, tmp_path: Path) -> Iterator[str]:
+    """Below a folder, as object stores and code hosts have them."""
+    assert write_site(models, tmp_path / "painting") == ["monet2photo", "photo2monet"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/painting/"
+        server.shutdown()
+
+
+def test_plain_files_paint_with_no_service_behind_them_and_then_without_a_connection(opened: Opened, site: str) -> None:
+    with opened(site, place="auto") as page:
+        expect(page.get_by_role("link", name="For programs: the API")).to_be_hidden()
+        example(page)
+        painted(page)
+        expect(page.locator("#painting-state")).to_contain_text("Painted on this device in")
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.context.set_offline(True)
+        page.reload()
+        ready(page)
+        assert page.evaluate("crossOriginIsolated")  # the service worker says what a plain web server does not
+        choose(page, PICTURES / "chelsea.jpg")
+        expect(page.locator("#tally")).to_have_text("2 of 2 painted")
+        painted(page)
+        kept(page, "site-offline")
+        page.context.set_offline(False)
