@@ -9,9 +9,6 @@ ROOT = Path(__file__).parent.parent
 TOOLS = ("hypothesis", "httpx", "psutil", "pytest")
 QUICK = ("translate", "problems", "uploads", "client", "queue")
 TESTS = (*(f"tests/service/test_{name}.py" for name in QUICK), "tests/pictures/test_formats.py")
-    *(f"tests/service/test_{name}.py" for name in ("translate", "problems", "uploads", "client", "queue")),
-    "tests/pictures/test_formats.py",
-)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -9,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from training.config import TrainingConfig
-from training.data import Pixels, read_pictures, test_pictures
+from training.data import Pixels, list_pictures, read_pictures, test_pictures
 from training.judging.likeness import Translate
 from training.sampling import translator
 
@@ -35,9 +37,24 @@ def run_sheet(generators: Mapping[str, nn.Module], samples: tuple[Pixels, Pixels
     return _jpeg([*_there_and_back(generators["G"], generators["F"], x), *_there_and_back(generators["F"], generators["G"], y)])
 
 
-def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
-    """A row a picture: x, G(x), F(G(x))."""
-    return _jpeg(_there_and_back(generators["G"], generators["F"], _cut(pictures, CARD_TILE)))
+class Shown(NamedTuple):
+    """What a card shows: pictures, a sheet of them there and back, and the direction that leads there."""
+
+    pictures: list[Pixels]
+    sheet: bytes
+    direction: str
+
+
+def card_sheets(g: nn.Module, f: nn.Module, folder: Path, x: str, y: str) -> dict[str, Shown]:
+    """For the card of each direction, of `g` from domain `x` to `y` and of `f` back: pictures of the domain that it leads from, in the
+    folder in `folder` that is named like it; where there is none, all pictures there, as ones of domain `x`."""
+    shown = {}
+    for source, target, there, back in ((x, y, g, f), (y, x, f, g)):
+        own = (folder / source).is_dir()
+        pictures = read_pictures(list_pictures(folder / source if own else folder))
+        columns = _there_and_back(*((there, back) if own else (g, f)), _cut(pictures, CARD_TILE))
+        shown[f"{source}2{target}"] = Shown(pictures, _jpeg(columns), f"{source}2{target}" if own else f"{x}2{y}")
+    return shown
 
 
 def judging_sheet(sources: list[Pixels], translations: list[Pixels], other: Translate | None = None) -> bytes:

@@ -72,7 +72,7 @@ class Seen:
 def style(levels: Maps) -> list[Tensor]:
     """How a picture is painted: mean and deviation of each channel (Li et al., "Demystifying Neural Style Transfer", IJCAI 2017),
     (2 · channels,) doubles a level; their square roots, with their signs, so that a few extreme pictures do not decide."""
-    statistics = (torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3))[0]]).double().cpu() for level in levels)
+    statistics = (torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3), correction=0)[0]]).double().cpu() for level in levels)
     return [level.sign() * level.abs().sqrt() for level in statistics]
 
 
@@ -97,7 +97,7 @@ def content(source: Tensor, translation: Tensor) -> float:
 
 
 def _standard(level: Tensor) -> Tensor:
-    return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), keepdim=True) + 1e-3)
+    return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), correction=0, keepdim=True) + 1e-3)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
