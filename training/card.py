@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.bundle import Manifest, Version
-from training.judging.figures import table
+from training.judging.figures import faults, table
 
 SAMPLES = "samples.jpg"
 INT8_SAMPLES = "int8.jpg"
@@ -114,11 +114,17 @@ def _worth(evaluation: dict[str, Any]) -> str:
     told = "\n".join(f"| {row.name} | {' | '.join(cells)} | {row.means} |" for row, cells in table(evaluation))
     if not told:
         return f"It was not evaluated. {checked}"
+    beyond = faults(evaluation)
+    failing = (
+        f"What still fails, by these figures: {', '.join(beyond)}." if beyond else "None of these figures is beyond what it should be."
+    )
     return f"""Measured on test pictures. Floor: what real pictures of the target have; base: what untranslated pictures have.
 
 | figure | value | floor | base | closed | what it means |
 |---|---|---|---|---|---|
 {told}
+
+{failing}
 
 {checked}"""
 

@@ -167,6 +167,12 @@ FAULTS: dict[str, tuple[float, float, Callable[[float], float]]] = {
 """What a direction may have of each fault, how much beyond that costs one tenth of the score, and which way is worse."""
 
 
+def faults(figures: Mapping[str, float]) -> list[str]:
+    """The names of the figures that are beyond what `FAULTS` allows."""
+    beyond = {key for key, (allowed, _, worse) in FAULTS.items() if key in figures and worse(figures[key]) > worse(allowed)}
+    return [row.name for row in ROWS if row.key in beyond]
+
+
 def score(figures: Mapping[str, float]) -> float:
     """One number to choose a checkpoint by, higher is better: the share of the distances closed, 1 at the floor, less a tenth for each
     fault beyond what `FAULTS` allows, in proportion up to twice that; and for chroma that is not the target's."""
