@@ -17,6 +17,7 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training.metrics import psnr, sliced_wasserstein
 
 from models.bundle import load_bundle
 from tests.conftest import PICTURES, ROOT
@@ -31,7 +32,6 @@ from training.files import locked
 from training.generators import ResnetGenerator, Widths
 from training.importing import read_generator
 from training.logs import read_losses
-from training.metrics import psnr, sliced_wasserstein
 from training.sampling import sample_folder
 from training.trainer import NonFiniteLoss, Trainer
 from training.weights import write_weights
