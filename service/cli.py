@@ -23,7 +23,7 @@ app = typer.Typer(name="cyclegan", no_args_is_help=True, pretty_exceptions_enabl
 
 Models = Annotated[Path | None, typer.Option(help="Folder of bundles; else CYCLEGAN_MODELS, ./models, or those that came with this.")]
 Url = Annotated[str | None, typer.Option(envvar="CYCLEGAN_URL", help="Ask the service at this address, like http://localhost:8000.")]
-Key = Annotated[str | None, typer.Option(envvar="CYCLEGAN_API_KEY", help="One of the service's keys, with --url.")]
+Key = Annotated[str | None, typer.Option(envvar="CYCLEGAN_KEY", help="One of the service's keys, with --url.")]
 HANDED_OVER = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Settings of a command whose arguments another program parses."""
 
@@ -156,7 +156,7 @@ def site(
     from service.site import write_site
 
     with _told_errors():
-        write_site(_settings(models).models, output)
+        print(f"{output}: {', '.join(write_site(_settings(models).models, output))}")
 
 
 @app.command(context_settings=HANDED_OVER)
@@ -225,28 +225,25 @@ def _settings(models: Path | None, **given: Any) -> "Settings":
     """From the environment and the options that were `given`. Ends the program where a setting cannot be used."""
     from pydantic import ValidationError
 
-    from service.settings import Settings
+    from service.settings import Settings, explain
 
     given |= {"models": models}
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        wrong = "\n".join(
-            f"  CYCLEGAN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["type"] != "default_factory_not_called"
-        )
-        raise SystemExit(f"error: these settings cannot be used:\n{wrong}") from None
+        raise SystemExit(f"error: these settings cannot be used:\n{explain(error)}") from None
 
 
 @contextmanager
 def _told_errors() -> Iterator[None]:
     """What is wrong with the command's input ends the program with its message."""
     from models.bundle import BundleError
-    from service.client import ServiceError
+    from service.client import ClientError
     from service.files import FilesError
 
     try:
         yield
-    except (BundleError, FilesError, ServiceError, OSError) as error:
+    except (BundleError, FilesError, ClientError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
 
 

@@ -5,10 +5,12 @@
         Path(picture.name).write_bytes(picture.content)
 
 A request that the service has no room for (503, 429), or that a connection lost, is sent again: after as many seconds as Retry-After
-asks for, and for `patience` seconds altogether. A translation may be repeated safely. What else goes wrong raises a ServiceError.
+asks for, and for `patience` seconds altogether. A translation may be repeated safely. What else goes wrong raises a ClientError.
 """
 
 import asyncio
+import base64
+import hashlib
 import random
 import time
 from collections import deque
@@ -61,15 +63,15 @@ class TranslatedPicture:
     """Of /cycle: the mean absolute difference to the picture that was sent, 0 to 255."""
 
 
-class ServiceError(Exception):
+class ClientError(Exception):
     """What the service, or the way to it, did not do; the message says what to do."""
 
 
-class ConnectionFailed(ServiceError):
+class ConnectionFailed(ClientError):
     """No answer came: the service cannot be reached, or took too long."""
 
 
-class ProblemError(ServiceError):
+class ProblemError(ClientError):
     """The service's problem document (RFC 9457). Each status of the contract has a class of its own below."""
 
     def __init__(self, status: int, document: dict[str, Any], retry_after: float | None = None) -> None:
@@ -137,7 +139,7 @@ class _Tries:
         self._count = 0
 
     def pause(self, error: Exception) -> float:
-        """Seconds until the next try. Raises ServiceError where there is none. A little is added by chance, lest all who were
+        """Seconds until the next try. Raises ClientError where there is none. A little is added by chance, lest all who were
         refused together come back together."""
         self._count += 1
         seconds = min(LONGEST_PAUSE, 0.1 * 2**self._count)
@@ -165,13 +167,15 @@ def _settings(url: str, key: str | None) -> dict[str, Any]:
 
 
 def _request(path: str, source: Source, direction: str, options: Options) -> dict[str, Any]:
-    """Raises OSError where the file cannot be read."""
+    """Raises OSError where the file cannot be read. By its digest caches know the picture."""
+    picture = source.read_bytes() if isinstance(source, Path) else source
+    digest = base64.b64encode(hashlib.sha256(picture).digest()).decode()
     return {
         "method": "POST",
         "url": path,
         "params": {"direction": direction} | {name: _parameter(value) for name, value in options.items() if value is not None},
-        "content": source.read_bytes() if isinstance(source, Path) else source,
-        "headers": {"Content-Type": "application/octet-stream"},
+        "content": picture,
+        "headers": {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"},
     }
 
 
@@ -225,12 +229,12 @@ class Client:
         self._http.close()
 
     def directions(self) -> list[dict[str, Any]]:
-        """As GET /directions has them. Raises ServiceError."""
+        """As GET /directions has them. Raises ClientError."""
         directions: list[dict[str, Any]] = self._send(method="GET", url="/directions").json()
         return directions
 
     def translate(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture. Raises ServiceError, and OSError where its file cannot be read."""
+        """One picture. Raises ClientError, and OSError where its file cannot be read."""
         return _translated(self._send(**_request("/translate", source, direction, options)), source, direction)
 
     def cycle(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
@@ -239,16 +243,16 @@ class Client:
 
     def translate_many(
         self, sources: Iterable[Source], direction: str, in_flight: int = 4, **options: Unpack[Options]
-    ) -> Iterator[TranslatedPicture | ServiceError]:
+    ) -> Iterator[TranslatedPicture | ClientError]:
         """Pictures in their order, `in_flight` at once, each with its translation or what was wrong with it. Raises OSError."""
 
-        def outcome(source: Source) -> TranslatedPicture | ServiceError:
+        def outcome(source: Source) -> TranslatedPicture | ClientError:
             try:
                 return self.translate(source, direction, **options)
-            except ServiceError as error:
+            except ClientError as error:
                 return error
 
-        waiting: deque[Future[TranslatedPicture | ServiceError]] = deque()
+        waiting: deque[Future[TranslatedPicture | ClientError]] = deque()
         pool = ThreadPoolExecutor(in_flight)
         try:
             for source in sources:
@@ -283,12 +287,12 @@ class AsyncClient:
         await self._http.aclose()
 
     async def directions(self) -> list[dict[str, Any]]:
-        """As GET /directions has them. Raises ServiceError."""
+        """As GET /directions has them. Raises ClientError."""
         directions: list[dict[str, Any]] = (await self._send(method="GET", url="/directions")).json()
         return directions
 
     async def translate(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture. Raises ServiceError, and OSError where its file cannot be read."""
+        """One picture. Raises ClientError, and OSError where its file cannot be read."""
         return _translated(await self._send(**_request("/translate", source, direction, options)), source, direction)
 
     async def cycle(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
@@ -297,16 +301,16 @@ class AsyncClient:
 
     async def translate_many(
         self, sources: Iterable[Source], direction: str, in_flight: int = 4, **options: Unpack[Options]
-    ) -> AsyncIterator[TranslatedPicture | ServiceError]:
+    ) -> AsyncIterator[TranslatedPicture | ClientError]:
         """Pictures in their order, `in_flight` at once, each with its translation or what was wrong with it. Raises OSError."""
 
-        async def outcome(source: Source) -> TranslatedPicture | ServiceError:
+        async def outcome(source: Source) -> TranslatedPicture | ClientError:
             try:
                 return await self.translate(source, direction, **options)
-            except ServiceError as error:
+            except ClientError as error:
                 return error
 
-        waiting: deque[asyncio.Task[TranslatedPicture | ServiceError]] = deque()
+        waiting: deque[asyncio.Task[TranslatedPicture | ClientError]] = deque()
         try:
             for source in sources:
                 waiting.append(asyncio.create_task(outcome(source)))

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Unpack
 
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pictures.decode import FORMATS
 from pictures.encode import SUFFIXES
 from pictures.errors import PictureError
-from service.client import Options, ServiceError, TranslatedPicture
-from service.engine.queue import EngineError
+from pictures.identify import SUFFIXES as TAKEN_SUFFIXES
+from service.client import ClientError, Options, TranslatedPicture
+from service.errors import ServiceError
 
 
 class FilesError(Exception):
@@ -67,11 +66,9 @@ def plan(sources: Iterable[Path], output: Path) -> list[Job]:
 
 def _pictures(folder: Path, output: Path) -> Iterator[Path]:
     """By name; what has a picture's suffix, of a format that is taken."""
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     within = output != folder.resolve()
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and path.is_file() and not (within and path.resolve().is_relative_to(output)):
+        if path.suffix.lower() in TAKEN_SUFFIXES and path.is_file() and not (within and path.resolve().is_relative_to(output)):
             yield path
 
 
@@ -112,7 +109,7 @@ async def translate_files(jobs: list[Job], direction: str, options: Options, tra
                 await asyncio.to_thread(write, target, picture.content, sources)
                 if not console.is_terminal:
                     print(target, flush=True)
-            except (PictureError, EngineError, ServiceError, OSError) as error:
+            except (PictureError, ServiceError, ClientError, OSError) as error:
                 failed += 1
                 console.print(f"{job.source}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             progress.advance(task)

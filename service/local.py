@@ -3,6 +3,7 @@
 import logging
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -13,7 +14,7 @@ from models.bundle import MANIFEST, BundleError, list_bundles
 from pictures.encode import SUFFIXES
 from service.client import Options, TranslatedPicture
 from service.engine.engine import Engine
-from service.pipeline import Order, Pipeline
+from service.pipeline import Order, Pipeline, Upload
 from service.routes.parameters import choose_format
 from service.settings import Settings
 
@@ -35,33 +36,39 @@ class LocalTranslator:
         self._only = tempfile.TemporaryDirectory(prefix="cyclegan-")  # a folder of that one bundle: to load all takes much longer
         (Path(self._only.name) / direction).symlink_to(folder.resolve(), target_is_directory=True)
         self.settings = settings.model_copy(update={"models": Path(self._only.name), "deadline_seconds": PATIENCE_SECONDS})
-        self._engine = Engine(self.settings)
-        self._pipeline = Pipeline(self.settings, self._engine)
+        self._folder = folder
+        self._pipeline = Pipeline(self.settings, Engine(self.settings))
 
     @property
     def in_flight(self) -> int:
         """Pictures that keep all CPUs busy."""
-        return 2 * self.settings.intra_op_threads
+        return 2 * self.settings.codecs
 
     async def __aenter__(self) -> Self:
-        await self._engine.serve(await self._engine.open())
+        await self._pipeline.start()
+        if not await self._pipeline.engine.started():
+            raise BundleError(f"{self._folder} cannot be used: the log says why")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self._engine.stop()
+        await self._pipeline.stop()
         self._only.cleanup()
 
     async def translate(self, source: Path, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """As AsyncClient.translate. Raises PictureError, EngineError and OSError."""
+        """As AsyncClient.translate. Raises PictureError, ServiceError and OSError."""
         size = options.get("size", self.settings.default_size)
         order = Order(
             direction=direction,
             size=None if size == "original" else size,
-            choose_format=lambda uploaded: choose_format(options.get("format"), "", uploaded),
+            choose_format=partial(choose_format, options.get("format")),
             quality=options.get("quality", 90),
             output=options.get("output", "size"),
             strength=options.get("strength", 1.0),
             keep_colors=options.get("keep_colors", False),
+            version=options.get("version"),
         )
-        answer = await self._pipeline.translate(source.read_bytes(), order, self._pipeline.deadline())
-        return TranslatedPicture(answer.content, answer.format, f"{source.stem}.{direction}.{SUFFIXES[answer.format]}")
+        uploads = [Upload(source.stem, source.read_bytes())]
+        (answer,) = await self._pipeline.translate(uploads, order, self._pipeline.deadline())
+        if isinstance(answer, Exception):
+            raise answer
+        return TranslatedPicture(answer.content, answer.format, f"{source.stem}.{direction}.{SUFFIXES[answer.format]}", answer.model)

@@ -14,10 +14,10 @@ from service.client import (
     AsyncClient,
     AuthenticationError,
     Client,
+    ClientError,
     ConnectionFailed,
     NotAPictureError,
     ProblemError,
-    ServiceError,
     ServiceUnavailableError,
     TranslatedPicture,
     UnknownDirectionError,
@@ -53,7 +53,7 @@ def test_problems_are_typed_exceptions(service: Service, photo: bytes) -> None:
 def test_pictures_in_flight_keep_their_order_and_a_bad_one_spoils_none(service: Service, photo: bytes) -> None:
     sources = [photo, b"no picture", photo, photo]
 
-    async def concurrently() -> list[TranslatedPicture | ServiceError]:
+    async def concurrently() -> list[TranslatedPicture | ClientError]:
         async with AsyncClient(service.url) as client:
             return [outcome async for outcome in client.translate_many(sources, "photo2monet", in_flight=3, size=64)]
 
