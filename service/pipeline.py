@@ -258,8 +258,9 @@ class Pipeline:
             what = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
             told = f"{what} would take about {needed:.0f} s here, and {seconds:.0f} s are allowed: {advice()}."
             if self._admission.idle:  # nothing else would measure them anew
-                for rates in (self._rates, *(generator.rate for generator in generators)):
-                    rates.relax()
+                self._rates.relax()
+                for generator in generators:
+                    generator.rate.relax()
             raise TooMuch(told)
 
     def _advice(self, headers: list[Header], order: Order, generators: list[Generator]) -> str:
