@@ -32,7 +32,7 @@ soak: .venv/test
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
 
 fuzz: .venv/test
-	$(BIN)/python -m pytest -m slow tests/pictures
+	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/pictures/test_fuzzing.py -k tampered_with_is_decoded
 
 # The static site, for any web server.
 site: .venv/serve

@@ -22,12 +22,12 @@ class Parts:
     def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
         self._bench, self._models, self._quick = bench, models, quick
 
-    def null(self) -> None:
-        serving.server_cost(self._bench, bundles.null_bundle(self._models / "null"))
+    def photo(self) -> None:
+        for name, bundle in {"lite": self._lite, "null": self._null}.items():
+            serving.photograph(self._bench, name, bundle)
 
-    def lite(self) -> None:
-        capacity = serving.real_work(self._bench, self._lite)
-        serving.under_load(self._bench, self._lite, capacity)
+    def null(self) -> None:
+        serving.server_cost(self._bench, self._null)
 
     def decode(self) -> None:
         processor.decoding(self._bench)
@@ -45,6 +45,10 @@ class Parts:
             self._bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
         else:
             gpu.measure(self._bench, {"lite": self._lite, "standard": self._standard})
+
+    @cached_property
+    def _null(self) -> Bundle:
+        return bundles.null_bundle(self._models / "null")
 
     @cached_property
     def _lite(self) -> Bundle:

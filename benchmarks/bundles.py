@@ -21,9 +21,10 @@ def null_bundle(models: Path) -> Bundle:
 
 
 def lite_bundle(models: Path) -> Bundle:
-    """The shipped photo2monet, alone in its folder."""
+    """The shipped photo2monet, in a folder with its inverse."""
     models.mkdir()
-    (models / SHIPPED.name).symlink_to(SHIPPED)
+    for name in (SHIPPED.name, load_bundle(SHIPPED).manifest.inverse):
+        (models / name).symlink_to(SHIPPED.with_name(name))
     return load_bundle(models / SHIPPED.name)
 
 

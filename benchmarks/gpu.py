@@ -40,7 +40,7 @@ def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> N
         session = open_session(bundle.path("fp16") or bundle.onnx, [provider, CPU], usable_cpus())
         batch = sessions.best_batch(session, pictures.pixels(picture), bench.seconds / 5, BATCHES)
         bare = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
-        with our_server(bundle.folder.parent, bench.logs, picture, providers=provider) as server:
+        with our_server(bundle, bench.logs, picture, providers=provider) as server:
             check([server], bundle.onnx)
             contenders: Contenders = {f"bare session, batches of {len(batch)}": bare, **closed([server], picture, CLIENTS, bench.seconds)}
             rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients", contenders)

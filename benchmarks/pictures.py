@@ -11,10 +11,16 @@ from models.padding import Pixels
 PHOTOGRAPHS = sorted((Path(__file__).parent.parent / "tests" / "photographs").glob("*.jpg"))
 
 
-def jpeg(image: Image.Image) -> bytes:
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def phone_photograph() -> bytes:
+    """As a telephone takes it: a JPEG of 12 megapixels and 3 MB."""
+    whole = mosaic(4000, 3000)
+    return next(content for quality in range(95, 10, -5) if len(content := jpeg(whole, quality)) < 3_200_000)
 
 
 def pixels(content: bytes) -> Pixels:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import psutil
 
 from benchmarks.load import Load, post_at_once
+from models.bundle import Bundle
 
 T = TypeVar("T")
 
@@ -112,7 +113,8 @@ class Server:
                 process.kill()
 
     def _cpu_seconds(self) -> float:
-        return sum(times.user + times.system for times in self._ask(psutil.Process.cpu_times))
+        """Of those that have ended, too."""
+        return sum(sum(times[:4]) for times in self._ask(psutil.Process.cpu_times))
 
     def _ask(self, question: Callable[[psutil.Process], T]) -> list[T]:
         """What each of its processes says; those that have just ended say nothing."""
@@ -125,11 +127,11 @@ class Server:
 
 
 @contextmanager
-def our_server(models: Path, logs: Path, picture: bytes, name: str = OURS, **settings: object) -> Iterator[Server]:
-    """`python -m service` with the one bundle in `models`, awake."""
-    (bundle,) = models.iterdir()
-    environment = {f"CYCLEGAN_{key.upper()}": str(value) for key, value in settings.items()} | {"CYCLEGAN_MODELS": str(models)}
-    server = Server(name, [sys.executable, "-m", "service"], f"/translate?direction={bundle.name}", environment, logs)
+def our_server(bundle: Bundle, logs: Path, picture: bytes, **settings: object) -> Iterator[Server]:
+    """`python -m service` with the bundle and what lies beside it, awake."""
+    settings = {"models": bundle.folder.parent} | settings
+    environment = {f"CYCLEGAN_{key.upper()}": str(value) for key, value in settings.items()}
+    server = Server(OURS, [sys.executable, "-m", "service"], f"/translate?direction={bundle.direction}", environment, logs)
     try:
         server.wait(picture)
         yield server

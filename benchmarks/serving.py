@@ -17,16 +17,19 @@ from benchmarks import pictures, sessions
 from benchmarks.load import Load, closed_loop, open_loop, post_at_once
 from benchmarks.report import Finding, Report, Row, ratios
 from benchmarks.servers import OURS, Server, other_servers, our_server
-from models.bundle import ONNX, Bundle
+from models.bundle import Bundle
 from pictures.encode import encode
 from service.engine.sessions import CPU, open_session
 from service.settings import usable_cpus
 
 SIDE = 256
+"""Of small pictures, in pixels."""
+SIZE = 512
+"""Longest side that a photograph is translated at."""
 CLIENTS = 16
-DEADLINE = 1.0
+DEADLINE = 4.0
 """Seconds, in open loops: later answers do not count, and each server is told so that has a setting for it."""
-SHARES = (0.5, 0.8, 1.5, 4.0)
+SHARES = (1.5, 4.0)
 """Of what this service can do, in open loops."""
 
 Contenders = Mapping[str, Callable[[], Load]]
@@ -56,20 +59,20 @@ class Bench:
         self.report.rows += rows.values()
         return rows
 
-    def compare(self, what: str, rows: dict[str, Row], figure: str, asked: dict[str, str], ours: str = OURS) -> None:
+    def compare(self, what: str, rows: dict[str, Row], figure: str, asked: dict[str, str]) -> None:
         """This service's figure in those of others."""
         for other, bar in asked.items():
-            if ours in rows and other in rows:
-                values = [[getattr(load, figure) for load in rows[name].rounds] for name in (ours, other)]
-                self.report.findings.append(Finding(f"{what}, {ours} / {other}", ratios(*values), bar))
+            values = [[getattr(load, figure) for load in rows[name].rounds] for name in (OURS, other)]
+            self.report.findings.append(Finding(f"{what}, {OURS} / {other}", ratios(*values), bar))
 
     @contextmanager
     def servers(self, bundle: Bundle, deadline: float) -> Iterator[tuple[list[Server], Path]]:
         """This service, the others with the very file that it chose to run, and that file."""
         (picture,) = pictures.squares(SIDE, 1)
-        with our_server(bundle.folder.parent, self.logs, picture, deadline_seconds=deadline) as ours:
+        with our_server(bundle, self.logs, picture, deadline_seconds=deadline) as ours:
             with urllib.request.urlopen(urljoin(ours.url, "/directions")) as answer:
-                model = bundle.path(json.load(answer)[0]["precision"])
+                precisions = {each["direction"]: each["precision"] for each in json.load(answer)}
+            model = bundle.path(precisions[bundle.direction])
             assert model is not None
             ours.suspend()
             with other_servers(self.others, self.python, model.resolve(), self.logs, picture, deadline) as others:
@@ -92,88 +95,56 @@ def check(servers: list[Server], model: Path) -> None:
                 raise SystemExit(f"error: {server.name} answers another picture, {difference:.1f}/255 off in the mean")
 
 
+def photograph(bench: Bench, name: str, bundle: Bundle) -> None:
+    """What users send: a telephone's JPEG, whose translation has 512 pixels on its longest side. Beside the others, and beside the
+    limit: loops with no HTTP, in as many processes as there are CPUs."""
+    picture, cpus = pictures.phone_photograph(), usable_cpus()
+    with bench.servers(bundle, deadline=30) as (servers, model):
+        check(servers, model)
+        bare = "bare loop of decode, session, encode"
+        loop = partial(sessions.whole_loops, model, picture, SIZE, bench.seconds)
+        contenders: Contenders = {**closed(servers, picture, 1, bench.seconds), bare: partial(loop, processes=1, threads=cpus)}
+        rows = bench.side_by_side(name, "photograph, 1 client", contenders)
+        pairs = zip(rows[OURS].rounds, rows[bare].rounds, strict=True)
+        more = [served.p50_ms - alone.p50_ms for served, alone in pairs if served.p50_ms and alone.p50_ms]
+        what = f"{name}, photograph, one client: median above the bare loop's"
+        bench.report.findings.append(Finding(what, f"{np.median(more):.1f} ms", "at most 4 ms"))
+
+        limit = f"{cpus} bare loops"
+        contenders = {**closed(servers, picture, CLIENTS, 2 * bench.seconds), limit: partial(loop, processes=cpus, threads=1)}
+        rows = bench.side_by_side(name, f"photograph, {CLIENTS} clients", contenders)
+        asked = {limit: "at least 0.9", **dict.fromkeys(bench.others, "at least 1.0")}
+        bench.compare(f"{name}, photograph: throughput", rows, "per_second", asked)
+    under_load(bench, name, bundle, picture, rows[OURS].typical("per_second") or 1.0)
+
+
+def under_load(bench: Bench, name: str, bundle: Bundle, picture: bytes, capacity: float) -> None:
+    """Arrivals that wait for nobody, more than can be served. Rounds are fewer and longer, for queues to grow."""
+    bench = replace(bench, rounds=max(1, bench.rounds // 2), seconds=2 * bench.seconds)
+    with bench.servers(bundle, DEADLINE) as (servers, _):
+        for share in SHARES:
+            rate = share * capacity
+            arrivals = partial(open_loop, picture=picture, rate=rate, seconds=bench.seconds, deadline=DEADLINE)
+            load = f"photograph, open, {rate:.0f} a second ({share} of capacity)"
+            rows = bench.side_by_side(name, load, {server.name: partial(server.measure, arrivals) for server in servers})
+            in_time = ratios([each.per_second for each in rows[OURS].rounds], [capacity] * bench.rounds)
+            what = f"{name}, photographs arrive at {share} of capacity: answers in time / capacity"
+            bench.report.findings.append(Finding(what, in_time, "at least 0.9"))
+
+
 def server_cost(bench: Bench, bundle: Bundle) -> None:
-    """A graph that costs nothing; once more with a worker for each CPU, since one process is bound by its interpreter's lock."""
+    """A graph that costs nothing, and a picture of 12 kB: what is left is what serving costs."""
     (picture,) = pictures.squares(SIDE, 1)
-    several = f"{OURS}, {usable_cpus()} workers"
 
     def started_anew() -> Iterator[Contenders]:
         """In each round, since one start of a server is several percent faster than the next."""
         for _ in range(bench.rounds):
-            with (
-                our_server(bundle.folder.parent, bench.logs, picture, several, workers=usable_cpus()) as workers,
-                bench.servers(bundle, deadline=30) as (servers, model),
-            ):
-                workers.suspend()
-                check([*servers, workers], model)
-                yield closed([servers[0], workers, *servers[1:]], picture, CLIENTS, bench.seconds)
+            with bench.servers(bundle, deadline=30) as (servers, model):
+                check(servers, model)
+                yield closed(servers, picture, CLIENTS, bench.seconds)
 
-    rows = bench.in_rounds("null", f"{CLIENTS} clients", started_anew())
-    asked = {"plain FastAPI": "at least 1.3", "LitServe": "at least 1.7", "BentoML": "", "Ray Serve": ""}
-    for ours in (OURS, several):
-        bench.compare("null graph: throughput", rows, "per_second", asked, ours)
-    bench.compare("null graph: CPU time an answer", rows, "cpu_ms", dict.fromkeys(asked, ""))
-
-
-def real_work(bench: Bench, bundle: Bundle) -> float:
-    """The shipped generator, beside its bare session. What this service can do, in answers a second."""
-    (picture,) = pictures.squares(SIDE, 1)
-    with bench.servers(bundle, deadline=30) as (servers, model):
-        check(servers, model)
-        _one_client(bench, servers, model, picture)
-        return _many_clients(bench, servers, model, picture)
-
-
-def _one_client(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> None:
-    session = open_session(model, [CPU], usable_cpus())
-
-    def translate() -> None:
-        encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90)
-
-    bare = "bare decode, session, encode"
-    contenders: Contenders = {**closed(servers, picture, 1, bench.seconds), bare: partial(sessions.repeat, translate, bench.seconds)}
-    rows = bench.side_by_side(_lite(model), "1 client", contenders)
-    pairs = zip(rows[OURS].rounds, rows[bare].rounds, strict=True)
-    more = [served.p50_ms - alone.p50_ms for served, alone in pairs if served.p50_ms and alone.p50_ms]
-    bench.report.findings.append(Finding(f"lite, one client: median above {bare}", f"{np.median(more):.1f} ms", "at most 4 ms"))
-
-
-def _many_clients(bench: Bench, servers: list[Server], model: Path, picture: bytes) -> float:
-    """Turns are long, since what a turn's end finds half done is not counted: as much as a batch."""
-    pixels, cpus = pictures.pixels(picture), usable_cpus()
-    wide, narrow = open_session(model, [CPU], cpus), open_session(model, [CPU], 1)
-    batch = sessions.best_batch(wide, pixels, bench.seconds / 10)
-    bare, loops = f"bare session, batches of {len(batch)}", f"{cpus} bare loops, a thread each"
-    contenders: Contenders = {
-        **closed(servers, picture, CLIENTS, 3 * bench.seconds),
-        bare: partial(sessions.repeat, partial(sessions.run, wide, batch), bench.seconds, len(batch)),
-        loops: partial(sessions.repeat, partial(sessions.run, narrow, pixels[None]), bench.seconds, loops=cpus),
-    }
-    rows = bench.side_by_side(_lite(model), f"{CLIENTS} clients", contenders)
-    bench.compare("lite: throughput", rows, "per_second", {bare: "at least 0.95", **dict.fromkeys([loops, *bench.others], "")})
-    bench.compare("lite: CPU time an answer", rows, "cpu_ms", dict.fromkeys([bare, loops, *bench.others], ""))
-    return rows[OURS].typical("per_second") or 1.0
-
-
-def under_load(bench: Bench, bundle: Bundle, capacity: float) -> None:
-    """Arrivals that wait for nobody, some of them more than can be served. Rounds are fewer and longer, for queues to grow."""
-    bench = replace(bench, rounds=max(1, bench.rounds // 2), seconds=2 * bench.seconds)
-    (picture,) = pictures.squares(SIDE, 1)
-    with bench.servers(bundle, DEADLINE) as (servers, model):
-        for share in SHARES:
-            rate = share * capacity
-            arrivals = partial(open_loop, picture=picture, rate=rate, seconds=bench.seconds, deadline=DEADLINE)
-            load = f"open, {rate:.0f} a second ({share} of capacity)"
-            rows = bench.side_by_side(_lite(model), load, {server.name: partial(server.measure, arrivals) for server in servers})
-            if share > 1:
-                in_time = ratios([each.per_second for each in rows[OURS].rounds], [capacity] * bench.rounds)
-                what = f"lite, arrivals at {share} of capacity: answers in time / capacity"
-                bench.report.findings.append(Finding(what, in_time, "at least 0.9"))
-
-
-def _lite(model: Path) -> str:
-    """With the precision, which the service chooses anew whenever it starts."""
-    return f"lite, {'fp32' if model.name == ONNX else model.stem}"
+    rows = bench.in_rounds("null", f"12 kB, {CLIENTS} clients", started_anew())
+    bench.compare("null, 12 kB: throughput", rows, "per_second", {"plain FastAPI": "at least 1.0"} | dict.fromkeys(bench.others[1:], ""))
 
 
 def closed(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
@@ -186,7 +157,7 @@ def memory(bench: Bench, bundle: Bundle, requests: int) -> None:
     """Pictures of as many sizes as there are requests, four at a time."""
     random, source = Random(0), pictures.mosaic(2000, 2000)
     held = []
-    with our_server(bundle.folder.parent, bench.logs, pictures.squares(SIDE, 1)[0]) as server:
+    with our_server(bundle, bench.logs, pictures.squares(SIDE, 1)[0]) as server:
         for number in range(4, requests + 1, 4):
             mixed = [pictures.jpeg(source.crop((0, 0, random.randint(64, 800), random.randint(64, 800)))) for _ in range(4)]
             if any(outcome.status != 200 for outcome in post_at_once(f"{server.url}&size=384", mixed)):

@@ -3,13 +3,21 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks.load import Load
 from models.padding import Pixels
+from pictures.decode import decode, open_picture
+from pictures.encode import encode
+from service.engine.sessions import CPU, open_session
 
 BATCHES = (1, 2, 4, 8, 16)
 
@@ -33,6 +41,43 @@ def repeat(work: Callable[[], object], seconds: float, pictures: int = 1, loops:
     answers = pictures * len(took)
     p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
     return Load(answers / (now - begun), p50, p99, answers, cpu_ms=1000 * (time.process_time() - cpu_begun) / answers)
+
+
+def whole_loops(model: Path, picture: bytes, size: int, seconds: float, processes: int, threads: int) -> Load:
+    """What a machine can do with no HTTP: decode, session of so many `threads`, encode, again and again in each of the processes."""
+    context = get_context("spawn")
+    ready, answers = context.Barrier(processes), context.SimpleQueue()
+    started = [context.Process(target=_loop, args=(model, picture, size, seconds, threads, ready, answers)) for _ in range(processes)]
+    for process in started:
+        process.start()
+    each = [answers.get() for _ in started]
+    for process in started:
+        process.join()
+    took = [seconds for one in each for seconds in one["took"]]
+    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
+    cpu_ms = 1000 * sum(one["cpu"] for one in each) / len(took)
+    rate = sum(len(one["took"]) / one["lasted"] for one in each)
+    return Load(rate, p50, p99, len(took), cpu_ms=cpu_ms, memory_mb=sum(one["memory"] for one in each) / 1e6)
+
+
+def _loop(model: Path, picture: bytes, size: int, seconds: float, threads: int, ready: Barrier, answers: Any) -> None:
+    session = open_session(model, [CPU], threads)
+    took: list[float] = []
+
+    def translate() -> None:
+        pixels = decode(open_picture(picture, 50_000_000), size).pixels
+        encode(run(session, pixels[None])[0], "jpeg", 90)
+
+    translate()
+    ready.wait()
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    while not took or time.perf_counter() < begun + seconds:
+        now = time.perf_counter()
+        translate()
+        took.append(time.perf_counter() - now)
+    memory = psutil.Process().memory_full_info()
+    lasted, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
+    answers.put({"took": took, "lasted": lasted, "cpu": cpu, "memory": getattr(memory, "pss", memory.rss)})
 
 
 def run(session: InferenceSession, pictures: Pixels) -> NDArray[np.uint8]:

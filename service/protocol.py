@@ -26,7 +26,7 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._outside_body = 0
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LIMIT:  # all in one read
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LIMIT:  # all in one read
             self._too_large = True
             raise ValueError
         super().on_headers_complete()

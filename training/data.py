@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 
 CPU = torch.device("cpu")
+SMALLEST_SIDE = 16
+"""In pixels, of pictures to learn from or to judge by."""
 TRAIN = ("train", "training")
 TEST = ("test", "tests", "testing", "val", "valid", "validation")
 """Names of folders, in small letters, by what is preferred."""
@@ -128,10 +130,10 @@ def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pi
     """The pictures as (h, w, 3) RGB bytes, shrunk to `shorter_side`; a broken file is named and skipped.
     Raises ConfigError where none can be read."""
     with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda path: read_picture(path, shorter_side), paths)
+        read = pool.map(lambda path: read_large_enough(path, shorter_side), paths)
         pictures = [pixels for pixels in read if pixels is not None]
     if not pictures:
-        raise ConfigError(f"none of the {len(paths)} pictures beside {paths[0]} can be read")
+        raise ConfigError(f"none of the {len(paths)} pictures beside {paths[0]} can be used")
     return pictures
 
 
@@ -145,6 +147,15 @@ def read_picture(path: Path, shorter_side: int | None = None, content: bytes | N
     except (PictureError, OSError) as error:
         log.warning("skipped %s: %s", path, error)
         return None
+
+
+def read_large_enough(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
+    """The same; None, with a line in the log, for a picture too small to learn or judge anything by."""
+    pixels = read_picture(path, shorter_side, content)
+    if pixels is not None and min(pixels.shape[:2]) < SMALLEST_SIDE:
+        log.warning("skipped %s: %d × %d pixels; a side has %d at least", path, pixels.shape[1], pixels.shape[0], SMALLEST_SIDE)
+        return None
+    return pixels
 
 
 def from_bytes(pictures: Tensor) -> Tensor:
@@ -181,10 +192,10 @@ class Undecoded(Sequence[Pixels]):
         """The picture; where its file is broken, the next one that is not. Raises ConfigError where all are."""
         for i in (*range(index, len(self)), *range(index)):
             content = None if self._contents is None else self._contents[i]
-            pixels = read_picture(self._paths[i], self._shorter_side, content)
+            pixels = read_large_enough(self._paths[i], self._shorter_side, content)
             if pixels is not None:
                 return pixels
-        raise ConfigError(f"none of the {len(self)} pictures beside {self._paths[0]} can be read")
+        raise ConfigError(f"none of the {len(self)} pictures beside {self._paths[0]} can be used")
 
 
 class Domain:

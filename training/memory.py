@@ -12,6 +12,8 @@ import psutil
 import torch
 from PIL import Image
 
+from pictures.decode import open_picture
+from pictures.errors import PictureError
 from training.config import ConfigError
 
 Cache = Literal["device", "memory", "bytes", "files"]
@@ -51,8 +53,11 @@ def _size(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             return image.size
-    except Exception:  # it is named when it is read
-        return None
+    except Exception:  # of a format that Pillow alone does not read
+        with suppress(PictureError, OSError):  # it is named when it is read
+            opened = open_picture(path, max_pixels=None)
+            return opened.width, opened.height
+    return None
 
 
 def choose_cache(wanted: str, paths: Sequence[Path], shorter_side: int, device: torch.device) -> tuple[Cache, int]:

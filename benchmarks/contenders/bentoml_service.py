@@ -1,4 +1,4 @@
-"""BentoML, one worker with 16 threads. Its timeout ends requests that took too long."""
+"""BentoML, workers with 16 threads each. Its timeout ends requests that took too long."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import common
 from bentoml.validators import ContentType
 
 
-@bentoml.service(threads=16, workers=1, traffic={"timeout": common.DEADLINE}, logging={"access": {"enabled": False}})
+@bentoml.service(threads=16, workers=common.CPUS, traffic={"timeout": common.DEADLINE}, logging={"access": {"enabled": False}})
 class Translate:
     def __init__(self) -> None:
         self.session = common.new_session()

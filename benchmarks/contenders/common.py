@@ -1,4 +1,5 @@
-"""What the contenders share, so that only the servers differ: what they are asked for, decode, session, encode."""
+"""What the contenders share, so that only the servers differ: what they are asked for, decode, session, encode. Each has as many
+workers as there are CPUs, with a session of one thread each."""
 
 import io
 import os
@@ -6,22 +7,25 @@ from typing import BinaryIO
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 PORT = int(os.environ["PORT"])
+SIZE = 512
+CPUS = len(os.sched_getaffinity(0))
 DEADLINE = float(os.environ["DEADLINE"])
 """In seconds, for servers that have such a setting."""
 
 
 def decode(file: BinaryIO) -> np.ndarray:
-    """uint8 (h, w, 3)."""
-    return np.asarray(Image.open(file).convert("RGB"))
+    """uint8 (h, w, 3), its longest side at most SIZE: of a JPEG only as much is decoded as that takes."""
+    image = Image.open(file)
+    image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def new_session() -> onnxruntime.InferenceSession:
-    """As the service's: a thread for each CPU."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(os.environ["MODEL"], options, providers=["CPUExecutionProvider"])
 
 

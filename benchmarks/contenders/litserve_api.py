@@ -22,5 +22,5 @@ class Translate(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Translate(max_batch_size=16, batch_timeout=0.005, api_path="/translate")
-    server = litserve.LitServer(api, accelerator="cpu", timeout=common.DEADLINE)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=common.CPUS, timeout=common.DEADLINE)
     server.run(host="127.0.0.1", port=common.PORT, generate_client_file=False, log_level="warning")

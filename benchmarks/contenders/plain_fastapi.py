@@ -1,4 +1,4 @@
-"""FastAPI as one would first write it: a `def` handler, in FastAPI's threads. It has no deadline to set."""
+"""FastAPI with a `def` handler, in FastAPI's threads, and uvicorn's workers. It has no deadline to set."""
 
 import common
 import uvicorn
@@ -14,4 +14,5 @@ def translate(image: UploadFile) -> Response:
     return Response(common.encode(common.run(session, pixels[None])[0]), media_type="image/jpeg")
 
 
-uvicorn.run(app, host="127.0.0.1", port=common.PORT, log_level="warning")
+if __name__ == "__main__":
+    uvicorn.run("plain_fastapi:app", host="127.0.0.1", port=common.PORT, log_level="warning", workers=common.CPUS)

@@ -1,4 +1,4 @@
-"""Ray Serve, one replica with FastAPI as its ingress. Its timeout ends requests that took too long."""
+"""Ray Serve, replicas with FastAPI as their ingress. Its timeout ends requests that took too long."""
 
 import signal
 
@@ -10,7 +10,7 @@ from ray import serve
 app = FastAPI()
 
 
-@serve.deployment(max_ongoing_requests=16, ray_actor_options={"num_cpus": 0})
+@serve.deployment(num_replicas=common.CPUS, max_ongoing_requests=16, ray_actor_options={"num_cpus": 0})
 @serve.ingress(app)
 class Translate:
     def __init__(self) -> None:

@@ -1,6 +1,11 @@
 """Whatever is sent, the answer is what the contract names, and the service goes on."""
 
+import importlib.util
 import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import schemathesis
@@ -9,7 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from pictures.decode import decode, open_picture
+from pictures.errors import PictureError
 from tests.conftest import PHOTO, Service, assert_problem, encoded
+from tests.pictures.files import GRADIENT, bmp, cicp, gamma, gif_on_canvas, png, tiff
 
 PICTURE = Image.open(PHOTO).resize((96, 64))
 SEEDS = {
@@ -23,7 +31,23 @@ SEEDS = {
     "gif": encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(90)]),
     "bmp": encoded(PICTURE, "BMP"),
     "tiff": encoded(PICTURE, "TIFF", compression="tiff_lzw"),
+    "colours of a png": png(GRADIENT, cicp(12, 16) + gamma(1), 16),
+    "animated png": encoded(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(90)] * 2, default_image=True),
+    "animated webp": encoded(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(90)]),
+    "gif on a canvas": gif_on_canvas(encoded(PICTURE.quantize(16), "GIF"), (200, 100), (9, 9)),
+    "bitfields": bmp(16, 3, GRADIENT[..., 0].astype("<u2"), b"\0\x0f\0\0\xf0\0\0\0\x0f\0\0\0", header=52),
+    "floating point": tiff((GRADIENT[..., 0] / 255).astype("<f8").tobytes(), {258: (3, 64), 262: (3, 1), 339: (3, 3)}),
 }
+if importlib.util.find_spec("pillow_heif"):
+    importlib.import_module("pillow_heif").register_heif_opener()
+    SEEDS["heic"] = encoded(PICTURE, "HEIF")
+if importlib.util.find_spec("pillow_jxl"):
+    importlib.import_module("pillow_jxl")
+    SEEDS["jxl"] = encoded(PICTURE, "JXL")
+FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 200))
+"""Of files that decoders are given; `make fuzz` gives them many more."""
+SECONDS = 30
+"""That one file may take, on a busy machine."""
 ANY_EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TELLING = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\xff\xff", b"\1\0\0\0"]
 """Lengths, offsets and counts that lie."""
@@ -51,8 +75,39 @@ def broken_pictures(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
+def outcome(content: bytes) -> str:
+    try:
+        return str(decode(open_picture(content, 10_000_000), 64).pixels.shape)
+    except PictureError as error:
+        return str(error)
+
+
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[list[ProcessPoolExecutor]]:
+    """One process, in a list, so that another can take its place."""
+    pools = [decoder()]
+    yield pools
+    pools[0].shutdown(wait=False, cancel_futures=True)
+
+
+def decoder() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
 @given(broken_pictures())
-@ANY_EXAMPLES
+@settings(ANY_EXAMPLES, max_examples=FUZZ_EXAMPLES)
+def test_a_file_that_was_tampered_with_is_decoded_or_a_picture_error(decoders: list[ProcessPoolExecutor], content: bytes) -> None:
+    """In a process of its own: one that crashes or does not end fails as well."""
+    try:
+        assert decoders[0].submit(outcome, content).result(SECONDS)
+    except (BrokenExecutor, TimeoutError):
+        decoders[0].shutdown(wait=False, cancel_futures=True)
+        decoders[0] = decoder()
+        raise
+
+
+@given(broken_pictures())
+@settings(ANY_EXAMPLES, max_examples=50)
 def test_a_file_that_was_tampered_with_is_translated_or_a_problem(service: Service, content: bytes) -> None:
     response = service.translate(content, size=64, format="jpeg")
     if response.status_code == 200:

@@ -252,7 +252,7 @@ def test_requests_have_their_line_in_the_log_slow_ones_with_their_stages_and_pro
     assert (told["mine"]["path"], told["mine"]["status"], told["mine"]["level"]) == ("/directions", 200, "info")
     assert (told["slow"]["event"], told["slow"]["level"]) == ("slow request", "warning")
     assert {"upload_ms", "admission_ms", "decode_ms", "queue_ms", "infer_ms", "encode_ms"} <= told["slow"].keys()
-    assert not any(line.get("path") == "/health/ready" for line in lines)
+    assert not any(line["event"] == "request" and line["path"] == "/health/ready" for line in lines)
 
 
 def test_a_defect_is_a_problem_to_the_client(capfd: pytest.CaptureFixture[str], photo: bytes) -> None:

@@ -241,7 +241,10 @@ def test_page_documentation_health_and_metrics_are_there(service: Service, photo
 def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
     large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
     small = encoded(Image.open(PHOTO).resize((96, 64)), "JPEG")
-    with running_service(max_batch_pixels=2400 * 1604, intra_op_threads=1) as running, ThreadPoolExecutor(1) as other:  # it runs whole
+    with (
+        running_service(max_batch_pixels=2400 * 1604, intra_op_threads=1, deadline_seconds=200) as running,
+        ThreadPoolExecutor(1) as other,
+    ):  # it runs whole
         busy = other.submit(lambda: running.translate(large, size="original"))
         time.sleep(0.3)
         tensor = {"name": "pictures", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}
@@ -250,7 +253,7 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
             ("/v2/models/monet2photo/infer", {"json": {"inputs": [tensor]}}),
         ):
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(running.url + path, **body, timeout=httpx.Timeout(5, read=0.1))
+                httpx.post(running.url + path, **body, timeout=httpx.Timeout(5, read=0.02))
         assert busy.result().status_code == 200
         for path in ("/translate", "/v2/models/{name}/infer"):
             wait_until(lambda: f'path="{path}",status="499"' in running.client.get("/metrics").text)  # noqa: B023

@@ -161,11 +161,13 @@ def test_any_format_becomes_8_bit_rgb(tmp_path: Path, name: str, save: Callable[
     assert np.abs(pixels.astype(int) - 128).max() <= 2
 
 
-def test_a_broken_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_or_tiny_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (200, 3)).save(tmp_path / "tiny.png")
     assert len(read_pictures(list_pictures(tmp_path))) == 1
     assert "broken.jpg" in caplog.text
+    assert "tiny.png: 200 × 3 pixels" in caplog.text
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir(), lambda folder: folder.write_text("x")])

@@ -1,0 +1,148 @@
+"""Colours that files tell, by profile or otherwise: as a browser shows them."""
+
+import base64
+import io
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from tests.conftest import encoded
+from tests.pictures.files import (
+    GRADIENT,
+    RAMP,
+    bmp,
+    chromaticities,
+    chunk,
+    cicp,
+    display_p3,
+    gamma,
+    gif_on_canvas,
+    grey_profile,
+    iccp,
+    off,
+    png,
+    read,
+    solid,
+    with_nclx,
+)  # fmt: skip
+
+SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+P3 = (0.3127, 0.3290, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+RED = np.full((4, 4, 3), (200, 80, 80), np.uint8)
+GREY, TWO = RAMP[..., None], np.dstack([RAMP, RAMP[:, ::-1]])
+LARGE_LIGHT = chunk(b"cLLI", struct.pack(">II", 4000 * 10_000, 400 * 10_000))
+BRIGHT = GRADIENT.copy()
+BRIGHT[..., 2] = BRIGHT[..., 0]
+AVIF = encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", speed=8)
+BOTTOM_UP = GRADIENT[::-1].astype(np.uint32)
+TEN_BITS = (BOTTOM_UP * 1023 // 255 << np.array([20, 10, 0], np.uint32)).sum(axis=-1).astype("<u4")
+STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
+
+FILES = {
+    "PNG, gAMA 0.45455": png(GRADIENT, gamma(0.45455)),
+    "PNG, gAMA 1": png(GRADIENT, gamma(1)),
+    "PNG, gAMA 0.55": png(GRADIENT, gamma(0.55)),
+    "PNG, gAMA and cHRM of sRGB": png(GRADIENT, gamma(0.45455) + chromaticities(*SRGB)),
+    "PNG, gAMA and cHRM of Display P3": png(GRADIENT, gamma(0.45455) + chromaticities(*P3)),
+    "PNG, cHRM alone": png(GRADIENT, chromaticities(*P3)),
+    "PNG, gAMA and a cHRM of nothing": png(GRADIENT, gamma(1) + chromaticities(*[0.0] * 8)),
+    "PNG, gAMA of a wrong checksum": png(GRADIENT, gamma(1)[:-1] + b"?"),
+    "PNG, sRGB before gAMA": png(GRADIENT, chunk(b"sRGB", b"\0") + gamma(1)),
+    "PNG, profile before sRGB and gAMA": png(GRADIENT, chunk(b"sRGB", b"\0") + gamma(1) + iccp(display_p3())),
+    "PNG, a profile that is none, and gAMA": png(GRADIENT, iccp(b"nonsense") + gamma(0.45455)),
+    "PNG, cICP before profile": png(GRADIENT, cicp(1, 13) + iccp(display_p3())),
+    "PNG, cICP that says nothing, and a profile": png(GRADIENT, cicp(2, 2) + iccp(display_p3())),
+    "PNG, grey, gAMA 1": png(GREY, gamma(1)),
+    "PNG, grey, linear profile": png(GREY, iccp(grey_profile(1.0))),
+    "PNG, grey, profile of RGB": png(GREY, iccp(display_p3())),
+    "PNG, RGB, profile of grey": png(GRADIENT, iccp(grey_profile(1.0))),
+    "PNG, grey and alpha, gAMA 1": png(TWO, gamma(1)),
+    "PNG, RGB and alpha, Display P3": png(np.dstack([GRADIENT, RAMP]), cicp(12, 13)),
+    "PNG, palette, Display P3": png(RAMP >> 4, cicp(12, 13) + chunk(b"PLTE", GRADIENT[::3, ::4].reshape(-1)[:48].tobytes()), depth=4),
+    "PNG, 16 bits, gAMA 1": png(GRADIENT.astype(int) * 257, gamma(1), 16),
+    **{f"PNG, cICP {p}, {t}": png(GRADIENT, cicp(p, t)) for p, t in [(12, 13), (9, 13), (9, 1), (11, 13), (4, 4), (1, 8), (1, 7), (1, 17)]},
+    "PNG, HLG": png(BRIGHT, cicp(9, 18)),
+    "PNG, PQ in sRGB's primaries": png(BRIGHT, cicp(1, 16)),
+    "PNG, PQ, with its brightest": png(GREY.repeat(3, axis=2), LARGE_LIGHT + cicp(9, 16)),
+    **{f"AVIF, nclx {p}, {t}": with_nclx(AVIF, p, t) for p, t in [(12, 13), (9, 13), (9, 1), (9, 18), (1, 8), (2, 2)]},
+    "AVIF, profile": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=display_p3()),
+    "JPEG, grey, linear profile": encoded(Image.fromarray(RAMP), "JPEG", icc_profile=grey_profile(1.0)),
+    "JPEG, CMYK": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"),
+    "WebP, alpha and profile": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "WEBP", lossless=True, icc_profile=display_p3()),
+    "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
+    "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),
+    "BMP, 10 bits a channel": bmp(32, 3, TEN_BITS, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF), header=52),
+    "BMP, alpha": bmp(
+        32, 3, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0],
+        struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000), header=108,
+    ),
+    "BMP, no alpha in its header": bmp(32, 0, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0]),
+}  # fmt: skip
+DRAWN = """url => new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onerror = () => reject('not shown');
+    image.onload = () => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+        const context = canvas.getContext('2d');
+        context.fillStyle = 'white';
+        context.fillRect(0, 0, canvas.width, canvas.height);
+        context.drawImage(image, 0, 0);
+        resolve(canvas.toDataURL('image/png'));
+    };
+    image.src = url;
+})"""
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--force-color-profile=srgb"])
+        yield browser.new_page()
+        browser.close()
+
+
+def shown(page: Page, content: bytes, kind: str) -> NDArray[np.uint8]:
+    drawn = page.evaluate(DRAWN, f"data:image/{kind};base64,{base64.b64encode(content).decode()}")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_pixels_are_those_that_a_browser_shows(page: Page, name: str) -> None:
+    expected, pixels = shown(page, FILES[name], name.partition(",")[0].lower()), read(FILES[name]).pixels
+    assert pixels.shape == expected.shape
+    assert np.quantile(np.abs(pixels.astype(int) - expected).max(axis=-1), 0.998) <= 2  # Chromium rounds a few dark ones in between
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (png(RED, cicp(12, 13)), (216, 69, 75)),
+        (png(RED, iccp(display_p3())), (216, 69, 75)),
+        (png(np.full((4, 4, 3), 55, np.uint8), gamma(1)), (128, 128, 128)),
+        (png(np.full((4, 4, 3), 128, np.uint8), cicp(9, 16)), (132, 132, 132)),
+        (png(np.full((4, 4, 3), 128, np.uint8), cicp(9, 18)), (99, 99, 99)),
+    ],
+    ids=["Display P3 by cICP", "Display P3 by profile", "linear by gAMA", "PQ", "HLG"],
+)
+def test_colours_as_numbers(content: bytes, expected: tuple[int, int, int]) -> None:
+    assert off(read(content).pixels, expected) <= 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    [solid(55, mode="L"), solid((55, 255), mode="LA")],
+)
+def test_a_grey_profile_counts_with_alpha_too(image: Image.Image) -> None:
+    assert off(read(encoded(image, "PNG", icc_profile=grey_profile(1.0))).pixels, 128) <= 1
+
+
+def test_a_profile_of_more_than_a_mebibyte_counts() -> None:
+    profile = display_p3() + np.random.default_rng(0).bytes(2**20 + 2**18)
+    profile = struct.pack(">I", len(profile)) + profile[4:]
+    assert off(read(encoded(solid((200, 80, 80)), "PNG", icc_profile=profile)).pixels, (216, 69, 75)) <= 2

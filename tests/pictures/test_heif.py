@@ -1,0 +1,80 @@
+"""HEIC as phones write it, and JPEG XL."""
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pictures import jxl, signals
+from tests.conftest import PHOTO, Service, decoded, encoded
+from tests.pictures.files import GRADIENT, display_p3, off, read, solid, with_nclx
+
+pillow_heif = pytest.importorskip("pillow_heif")
+pytest.importorskip("pillow_jxl")
+pillow_heif.register_heif_opener()
+PICTURE = Image.fromarray(GRADIENT)
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    return encoded(image, "HEIF", quality=100, chroma=444, **options)
+
+
+def mean_off(pixels: NDArray, expected: NDArray) -> float:
+    assert pixels.shape == expected.shape
+    return float(np.abs(pixels.astype(int) - expected).mean())
+
+
+def test_every_orientation_once() -> None:
+    for orientation in range(1, 9):
+        exif, picture = Image.Exif(), PICTURE.copy()
+        exif[0x0112] = picture.getexif()[0x0112] = orientation
+        assert mean_off(read(heic(picture, exif=exif.tobytes())).pixels, np.asarray(ImageOps.exif_transpose(picture))) < 2
+
+
+def test_profile_of_a_phone() -> None:
+    assert off(read(heic(solid((200, 80, 80)), icc_profile=display_p3())).pixels, (216, 69, 75)) <= 3
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 16), (9, 18)])
+def test_colour_numbers(primaries: int, transfer: int) -> None:
+    signal = signals.from_numbers(primaries, transfer)
+    assert signal is not None
+    assert mean_off(read(with_nclx(heic(PICTURE), primaries, transfer)).pixels, signals.to_srgb(GRADIENT, signal)) < 2
+
+
+def test_of_several_pictures_the_primary_one() -> None:
+    several = pillow_heif.from_pillow(solid((0, 0, 255)))
+    several.add_from_pillow(PICTURE)
+    file = io.BytesIO()
+    several.save(file, quality=100, chroma=444, primary_index=1)
+    assert mean_off(read(file.getvalue()).pixels, GRADIENT) < 2
+
+
+def test_ten_bits() -> None:
+    file = io.BytesIO()
+    deep = pillow_heif.from_bytes("RGB;16", PICTURE.size, (GRADIENT.astype(np.uint16) * 257).tobytes())
+    deep.save(file, quality=100, chroma=444)
+    assert mean_off(read(file.getvalue()).pixels, GRADIENT) < 2
+
+
+def test_transparency_is_white() -> None:
+    assert off(read(heic(solid((255, 0, 0, 0), mode="RGBA"))).pixels, 255) <= 1
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 98}])
+def test_jpeg_xl(options: dict) -> None:
+    assert off(read(encoded(solid((200, 80, 80)), "JXL", **options)).pixels, (200, 80, 80)) <= 3
+
+
+def test_jpeg_xl_tells_its_size_before_it_is_decoded() -> None:
+    for size in ((8, 8), (320, 240), (333, 77), (77, 1200), (1920, 1080)):
+        assert jxl.parts(encoded(solid((0, 0, 0), size), "JXL")).size == size
+
+
+def test_the_service_takes_a_phones_picture(service: Service) -> None:
+    answer = service.translate(heic(Image.open(PHOTO).resize((96, 64))), name="IMG_0001.HEIC", size=64)
+    assert answer.status_code == 200
+    assert decoded(answer.content).shape == (43, 64, 3)
+    assert answer.headers["content-type"] == "image/png"
