@@ -7,7 +7,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("hypothesis", "psutil", "pytest")
-TESTS = ("tests/service/test_translate.py", "tests/service/test_problems.py", "tests/service/test_client.py", "tests/pictures")
+TESTS = (
+    "tests/service/test_translate.py",
+    "tests/service/test_problems.py",
+    "tests/service/test_client.py",
+    "tests/pictures/test_formats.py",
+)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from service.client import Client, ClientError, ProblemError, UnprocessableError
 from tests.conftest import PICTURES, Service, pair, running_service
 
 PHOTOS = [path.read_bytes() for path in sorted(PICTURES.glob("*.jpg"))]
-HOSTILE = [b"no picture", PHOTOS[0][:50_000], b"\x89PNG\r\n\x1a\n" + bytes(5000), b"GIF89a" + b"\xff" * 100]
+HOSTILE = [b"no picture", PHOTOS[1][:100_000], b"\x89PNG\r\n\x1a\n" + bytes(5000), b"GIF89a" + b"\xff" * 100]
 SIZES = (64, 128, 256, 512)
 
 
@@ -100,7 +100,7 @@ class Soak:
         host, port = self.service.address.split(":")
         head = f"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PHOTOS[0])}\r\n\r\n"
         with suppress(OSError), socket.create_connection((host, int(port)), 10) as connection:
-            connection.sendall(head.encode() + random.choice([PHOTOS[0], PHOTOS[0][:50_000]]))
+            connection.sendall(head.encode() + random.choice([PHOTOS[0], PHOTOS[0][:20_000]]))
             time.sleep(random.uniform(0, 3))
         self.outcomes["hung up"] += 1
 

@@ -60,13 +60,18 @@ def test_timeouts_are_above_the_services_deadline() -> None:
     assert min(seconds) > Settings.model_fields["deadline_seconds"].default
 
 
-def test_every_path_is_reached_but_the_metrics(nginx: httpx.Client, service: Service) -> None:
+def test_every_path_is_reached_but_what_is_for_operators(nginx: httpx.Client, service: Service) -> None:
     assert "<form" in nginx.get("/").text
-    paths = set(nginx.get("/openapi.json").json()["paths"]) | {"/docs", "/web/app.js"}
-    for template in paths - {"/metrics"}:
-        path = template.format(name="photo2monet", version=load_bundle(ROOT / "models" / "photo2monet").version.version)
-        assert nginx.get(path).status_code == service.client.get(path).status_code != 404, path
-    assert_problem(nginx.get("/metrics"), 404)
+    paths = set(service.client.get("/openapi.json").json()["paths"]) | {"/docs", "/service-worker.js"}
+    paths |= {path.removeprefix(".") for path in re.findall(r'src="(\./web/[^"]+|/web/[^"]+)"', nginx.get("/").text)}
+    version = load_bundle(ROOT / "models" / "photo2monet").version.version
+    for template in paths:
+        path = template.format(name="photo2monet", direction="photo2monet", version=version, path=f"{version}/model.onnx")
+        through, direct = nginx.get(path), service.client.get(path)
+        if path == "/metrics" or path.startswith("/v2/repository"):
+            assert_problem(through, 404)
+        else:
+            assert through.status_code == direct.status_code != 404, path
 
 
 def test_security_headers_are_on_answers_and_on_errors_once(nginx: httpx.Client) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from models.bundle import BundleError
+from models.bundle import MANIFEST, BundleError
 from service.engine.catalog import Catalog, read_traffic
 from service.engine.sessions import CPU, choose_providers
 from service.errors import UnknownDirection, UnknownVersion
@@ -140,3 +140,15 @@ def test_a_direction_is_unloaded_by_name_until_it_is_asked_for_again(models: Pat
     assert [generator.direction for generator in catalog.open_new("monet2photo")] == ["monet2photo"]
     with pytest.raises(UnknownDirection):
         catalog.unload("photo2cezanne")
+
+
+def test_a_bundle_that_changes_while_it_is_read_again_stays_served(models: Path) -> None:
+    catalog = Catalog(models, (CPU,), threads=1)
+    for generator in catalog.open_new():
+        catalog.serve(generator)
+    manifest = models / "photo2monet" / MANIFEST
+    newer = json.loads(manifest.read_text())
+    newer["versions"] = [newer["versions"][-1] | {"version": 9}]
+    manifest.write_text(json.dumps(newer))
+    catalog.drop_deleted()
+    assert catalog.directions == ["photo2monet"]
