@@ -100,7 +100,9 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Option(help="A trained run's folder.")],
     models: Annotated[Path, typer.Option(help="Where the bundles go: a folder a direction.")] = Path("models"),
-    pictures: Annotated[Path | None, typer.Option(help="Pictures for the model cards to show; mind their licence.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Pictures for the model cards to show, each domain's in a folder of its name; mind their licence.")
+    ] = None,
     source: Annotated[Path | None, typer.Option(help="Where the source domain's pictures are now, to check on.")] = None,
     target: Annotated[Path | None, typer.Option(help="Where the target domain's pictures are now.")] = None,
     best: Annotated[bool, typer.Option(help="The weights that were judged best (see evaluate_every), not the last.")] = False,

@@ -9,8 +9,9 @@ SAMPLES = "samples.jpg"
 INT8_SAMPLES = "int8.jpg"
 
 
-def model_card(manifest: Manifest, has_samples: bool, has_int8_samples: bool = False) -> str:
-    """The card of the manifest's one version, in Markdown."""
+def model_card(manifest: Manifest, shown: str | None, has_int8_samples: bool = False) -> str:
+    """The card of the manifest's one version, in Markdown; with a sheet of pictures, where `shown` names the direction that it begins
+    with."""
     (version,) = manifest.versions
     config = version.training.get("config")
     if config:
@@ -23,8 +24,9 @@ def model_card(manifest: Manifest, has_samples: bool, has_int8_samples: bool = F
         f"Turns pictures of the domain *{manifest.source}* into pictures like those of *{manifest.target}*. The way back is "
         f"{back}. A CycleGAN generator (Zhu et al., ICCV 2017): unpaired pictures, no supervision.",
     ]
-    if config and has_samples:
-        sections += [_samples(config), f"![samples]({SAMPLES})"]
+    if shown:
+        then = manifest.inverse if shown == manifest.direction else manifest.direction
+        sections += [f"From left to right: a picture, {shown} of it, and {then} of that.", f"![samples]({SAMPLES})"]
     sections += [
         *made,
         "## What it is worth",
@@ -91,11 +93,6 @@ def _about(version: Version) -> str:
     return version.training["about"] or "Nothing was stated about the training pictures."
 
 
-def _samples(config: dict[str, Any]) -> str:
-    x, y = config["source"], config["target"]
-    return f"From left to right: a picture, {x}2{y} of it, and {y}2{x} of that."
-
-
 def _range(low_and_high: list[int]) -> str:
     low, high = low_and_high
     return f"{low} to {high}" if low < high else f"{low}"
@@ -128,12 +125,21 @@ def _worth(evaluation: dict[str, Any]) -> str:
 
 def _precisions(version: Version, has_int8_samples: bool) -> list[str]:
     told = [
-        f"{name} ({file.path}) differs from fp32 by {parity['mean_difference']:.2f}/255 in the mean."
+        f"{name} ({file.path}) differs from fp32 by {parity['mean_difference']:.2f}/255 in the mean{_worst(parity)}."
         for name, file in (("fp16, for CUDA,", version.file("fp16")), ("INT8, for CPUs with VNNI,", version.file("int8")))
         if file is not None and (parity := version.evaluation["parity"][file.precision])
     ]
     pair = ["From left to right: a picture, its translation in fp32, and in INT8.", f"![INT8]({INT8_SAMPLES})"] if has_int8_samples else []
     return [" ".join(told), *pair] if told else []
+
+
+def _worst(parity: dict[str, float]) -> str:
+    """Cards of older versions do not know it."""
+    return (
+        f", and by {parity['worst_picture']:.2f}/255 over the worst picture, of pictures of both domains"
+        if "worst_picture" in parity
+        else ""
+    )
 
 
 def _table(rows: dict[str, Any]) -> str:

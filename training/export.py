@@ -5,8 +5,9 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -39,7 +40,6 @@ from training.config import ConfigError, TrainingConfig
 from training.data import (
     Pixels,
     from_bytes,
-    list_pictures,
     read_pictures,
     test_pictures,
     to_bytes,
@@ -53,7 +53,7 @@ from training.generators import Generator
 from training.logs import mean_losses, read_losses
 from training.precision import Variant, variants
 from training.records import records
-from training.sheets import card_sheet, precision_sheet
+from training.sheets import Shown, card_sheets, precision_sheet
 from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
 from training.triton import CONFIG, triton_config
 
@@ -193,7 +193,7 @@ def generated_pictures() -> list[Pixels]:
 
 def export_checked(generator: Generator, pictures: list[Pixels], calibration: Sequence[Pixels] = ()) -> Exported:
     """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones; and in
-    lower precisions, INT8 calibrated on pictures of the source domain, where there are any. Flat pictures say nothing and
+    lower precisions, INT8 calibrated on other pictures, where there are any. Flat pictures say nothing and
     are left out. Raises ExportError."""
     pictures = _not_flat(pictures) or generated_pictures()
     whole = to_onnx(generator)
@@ -228,21 +228,24 @@ def export_run(
     trained, generators, _ = generators_of(checkpoint)
     config = with_folders(trained, source, target)
     check_bundles(models, config.direction, config.inverse)
-    shown = read_pictures(list_pictures(pictures)) if pictures else []
+    x, y = config.source_domain, config.target_domain
+    sheets = card_sheets(generators["G"], generators["F"], pictures, x, y) if pictures else {}
+    side = config.load_size[1]
+    of_x, of_y = (_pictures(folder, side, f"--{option}") for option, folder in (("source", config.source), ("target", config.target)))
     exported = [
-        export_checked(generators[name], *_pictures(folder, config.load_size[1], f"--{option}"))
-        for name, folder, option in (("G", config.source, "source"), ("F", config.target, "target"))
+        export_checked(generators[name], own.tests + other.tests, own.calibration and _in_turns(own.calibration, other.calibration))
+        for name, own, other in (("G", of_x, of_y), ("F", of_y, of_x))
     ]
 
     told = _training(config, checkpoint, run, about)
-    sheet = card_sheet(generators, shown) if pictures else None
-    x, y = config.source_domain, config.target_domain
+    directions = ((x, y), (y, x))
     return [
         write_bundle(
             models, source_domain, target_domain, generator, licence=licence, trained_size=config.crop_size, training=told,
-            evaluation=_evaluation(run, checkpoint, f"{source_domain}2{target_domain}"), sheet=sheet, shown=shown,
+            evaluation=_evaluation(run, checkpoint, direction), shown=sheets.get(direction),
         )
-        for (source_domain, target_domain), generator in zip(((x, y), (y, x)), exported, strict=True)
+        for (source_domain, target_domain), generator in zip(directions, exported, strict=True)
+        if (direction := f"{source_domain}2{target_domain}")
     ]  # fmt: skip
 
 
@@ -254,23 +257,36 @@ def check_bundles(models: Path, *directions: str) -> None:
         next_version(models / direction)
 
 
-def _pictures(domain: Path, shorter_side: int, option: str) -> tuple[list[Pixels], list[Pixels]]:
-    """To check on, and to calibrate INT8 on: of a domain's test and of its training pictures, evenly spread; none where there are none."""
+class _Pictures(NamedTuple):
+    """Of a domain: to check on, and to calibrate INT8 on."""
+
+    tests: list[Pixels]
+    calibration: list[Pixels]
+
+
+def _pictures(domain: Path, shorter_side: int, option: str) -> _Pictures:
+    """Of a domain's test and of its training pictures, evenly spread; none where there are none."""
     try:
         training = train_pictures(domain)
         tests = read_pictures(test_pictures(domain)[:PARITY_PICTURES], shorter_side)
-        return tests, read_pictures(training[:: max(1, len(training) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES], shorter_side)
+        spread = training[:: max(1, len(training) // CALIBRATION_PICTURES)][:CALIBRATION_PICTURES]
+        return _Pictures(tests, read_pictures(spread, shorter_side))
     except ConfigError as error:
         log.warning("%s: checked on generated pictures, and without INT8; name the pictures' folder with %s", error, option)
-        return [], []
+        return _Pictures([], [])
+
+
+def _in_turns(own: list[Pixels], other: list[Pixels]) -> list[Pixels]:
+    """Pictures of both domains, so that the first few are of both, too."""
+    return [pixels for pair in zip_longest(own, other) for pixels in pair if pixels is not None]
 
 
 def write_bundle(
     models: Path, source: str, target: str, exported: Exported, *, licence: str, trained_size: int, training: dict,
-    evaluation: dict, sheet: bytes | None = None, shown: Sequence[Pixels] = (),
+    evaluation: dict, shown: Shown | None = None,
 ) -> Bundle:  # fmt: skip
-    """One more version of the bundle that leads from domain `source` to `target`, with its card, which shows the `sheet`, and
-    what INT8 makes of the pictures `shown`."""
+    """One more version of the bundle that leads from domain `source` to `target`, with its card, which has the sheet that is
+    `shown`, and what INT8 makes of its pictures."""
     direction, generator = f"{source}2{target}", exported.generator
     number = next_version(models / direction)
     contents = [exported.onnx, exported.tiling, *(variant.onnx for variant in exported.variants)]
@@ -293,9 +309,9 @@ def write_bundle(
         direction=direction, source=source, target=target, inverse=f"{target}2{source}", licence=licence, versions=(version,)
     )
     int8 = next((variant.onnx for variant in exported.variants if variant.precision == "int8"), None)
-    pair = precision_sheet(exported.onnx, int8, shown[:2]) if int8 and shown else None
-    beside = {name: picture for name, picture in ((SAMPLES, sheet), (INT8_SAMPLES, pair)) if picture is not None}
-    card = model_card(manifest, has_samples=sheet is not None, has_int8_samples=pair is not None)
+    pair = precision_sheet(exported.onnx, int8, shown.pictures[:2]) if int8 and shown else None
+    beside = {name: picture for name, picture in ((SAMPLES, shown and shown.sheet), (INT8_SAMPLES, pair)) if picture is not None}
+    card = model_card(manifest, shown and shown.direction, has_int8_samples=pair is not None)
     return write_version(models / direction, manifest, contents, beside | {CARD: card.encode(), CONFIG: triton_config(manifest).encode()})
 
 

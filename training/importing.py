@@ -51,7 +51,8 @@ def import_generator(
 ) -> Bundle:  # fmt: skip
     """The generator in `file`, trained at `size` pixels, as a bundle in `models`.
 
-    It is checked against torch on the `pictures` in a folder, which INT8 is calibrated on too, or else on generated ones.
+    It is checked against torch on every other one of the `pictures` in a folder, while INT8 is calibrated on the rest; or else on
+    generated ones.
     Raises ImportRefused, ConfigError, ExportError.
     """
     source, target = _domains(direction)
@@ -64,7 +65,7 @@ def import_generator(
     except ImportRefused as refused:
         raise ImportRefused(f"{file}: {refused}. {TAKEN}") from None
     tests = read_pictures(list_pictures(pictures)[:PARITY_PICTURES], size) if pictures else []
-    exported = export_checked(generator, tests, tests)
+    exported = export_checked(generator, tests[::2], tests[1::2])
     imported = {"file": file.name, "sha256": sha256_of(content)}
     training = {"imported": imported, "about": about, "records": {"import": records()}}
     return write_bundle(models, source, target, exported, licence=licence, trained_size=size, training=training, evaluation={})

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -9,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from training.config import TrainingConfig
-from training.data import Pixels, read_pictures, test_pictures
+from training.data import Pixels, list_pictures, read_pictures, test_pictures
 from training.judging.likeness import Translate
 from training.sampling import translator
 
@@ -35,21 +37,34 @@ def run_sheet(generators: Mapping[str, nn.Module], samples: tuple[Pixels, Pixels
     return _jpeg([*_there_and_back(generators["G"], generators["F"], x), *_there_and_back(generators["F"], generators["G"], y)])
 
 
-def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
-    """A row a picture: x, G(x), F(G(x))."""
-    return _jpeg(_there_and_back(generators["G"], generators["F"], _cut(pictures, CARD_TILE)))
+class Shown(NamedTuple):
+    """What a card shows: pictures, a sheet of them there and back, and the direction that leads there."""
+
+    pictures: list[Pixels]
+    sheet: bytes
+    direction: str
+
+
+def card_sheets(g: nn.Module, f: nn.Module, folder: Path, x: str, y: str) -> dict[str, Shown]:
+    """For the card of each direction, of `g` from domain `x` to `y` and of `f` back: pictures of the domain that it leads from, in the
+    folder in `folder` that is named like it; where there is none, all pictures there, as ones of domain `x`."""
+    shown = {}
+    for source, target, there, back in ((x, y, g, f), (y, x, f, g)):
+        own = (folder / source).is_dir()
+        pictures = read_pictures(list_pictures(folder / source if own else folder))
+        columns = _there_and_back(*((there, back) if own else (g, f)), _cut(pictures, CARD_TILE))
+        shown[f"{source}2{target}"] = Shown(pictures, _jpeg(columns), f"{source}2{target}" if own else f"{x}2{y}")
+    return shown
 
 
 def judging_sheet(sources: list[Pixels], translations: list[Pixels], other: Translate | None = None) -> bytes:
     """At most 40 pictures, evenly spread, two a row: each source, its translation, and what `other` makes of it."""
-    chosen = [i * len(sources) // JUDGED for i in range(JUDGED)] if len(sources) > JUDGED else range(len(sources))
-    groups = [[sources[i], translations[i], *([other(sources[i][None])[0]] if other else [])] for i in chosen]
-    cut = [_cut(group, JUDGED_TILE) for group in groups]
-    return (
-        _jpeg([column for half in (cut[::2], cut[1::2]) for column in np.stack(half, axis=1)])
-        if len(cut) > 1
-        else _jpeg(list(cut[0][:, None]))
-    )
+    count = min(JUDGED, len(sources) // 2 * 2)
+    chosen = [i * len(sources) // count for i in range(count)]
+    columns = [_cut([part[i] for i in chosen], JUDGED_TILE) for part in (sources, translations)]
+    if other:
+        columns.append(_cut([other(sources[i][None])[0] for i in chosen], JUDGED_TILE))
+    return _jpeg([column[half::2] for half in (0, 1) for column in columns])
 
 
 def precision_sheet(fp32: bytes, int8: bytes, pictures: Sequence[Pixels]) -> bytes:

@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +47,33 @@ class EfficientNetLite0(nn.Module):
         return [*levels, net._swish(net._bn1(net._conv_head(x)))]
 
 
-def maps(network: nn.Module, pixels: Pixels) -> Maps:
-    """The network's maps of one picture, on the device that it is on."""
-    device = next(itertools.chain(network.parameters(), network.buffers())).device
-    with torch.no_grad():
-        return network(to_tensor(pixels[None]).to(device))
+@dataclass(frozen=True)
+class Seen:
+    """What a network sees in n pictures."""
+
+    style: list[Tensor]
+    """(n, d) a level."""
+    content: list[Tensor]
+    """(1, c, h, w) a picture."""
+
+    @classmethod
+    def by(cls, network: nn.Module, pictures: list[Pixels]) -> Self:
+        """Of pictures that need not be of one size, on the device that the network is on."""
+        device = next(itertools.chain(network.parameters(), network.buffers())).device
+        styles, contents = [], []
+        for pixels in pictures:
+            with torch.no_grad():
+                levels: Maps = network(to_tensor(pixels[None]).to(device))
+            styles.append(style(levels))
+            contents.append(levels[CONTENT_LEVEL].cpu())
+        return cls([torch.stack(level) for level in zip(*styles, strict=True)], contents)
 
 
 def style(levels: Maps) -> list[Tensor]:
     """How a picture is painted: mean and deviation of each channel (Li et al., "Demystifying Neural Style Transfer", IJCAI 2017),
-    (2 · channels,) doubles a level."""
-    return [torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3))[0]]).double().cpu() for level in levels]
+    (2 · channels,) doubles a level; their square roots, with their signs, so that a few extreme pictures do not decide."""
+    statistics = (torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3), correction=0)[0]]).double().cpu() for level in levels)
+    return [level.sign() * level.abs().sqrt() for level in statistics]
 
 
 def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
@@ -72,14 +90,14 @@ def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(scaled), dim=1)
 
 
-def content(source: Maps, translation: Maps) -> float:
-    """How much of a picture's content is kept: the correlation of both pictures' maps, the mean over channels; 1 where all is."""
-    a, b = (_standard(levels[CONTENT_LEVEL]) for levels in (source, translation))
-    return float((a * b).mean())
+def content(source: Tensor, translation: Tensor) -> float:
+    """How much of a picture's content is kept: the correlation of both pictures' maps, (1, c, h, w) each, the mean over channels;
+    1 where all is."""
+    return float((_standard(source) * _standard(translation)).mean())
 
 
 def _standard(level: Tensor) -> Tensor:
-    return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), keepdim=True) + 1e-3)
+    return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), correction=0, keepdim=True) + 1e-3)
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:

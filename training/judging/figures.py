@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from training.data import Pixels
 from training.judging import measures
-from training.judging.features import balanced, content, kernel_distance, maps, style
+from training.judging.features import Seen, balanced, content, kernel_distance
 from training.judging.inception import Inception, fid, kid
 from training.judging.likeness import Translate, psnr, shift_consistency, ssim
 
@@ -78,13 +77,13 @@ class Judge:
         self._networks = networks
         self._inception = inception
         self._sets = {"_floor": target_train, "_base": source}
-        self._reals = {key: _styles(network, target_train) for key, network in networks.items()}
-        self._wanted = {key: self._scaled(key, target) for key in networks}
-        self._real: Figures = {
-            f"{key}{part}": kernel_distance(self._scaled(key, pictures), self._wanted[key])
-            for key in networks
-            for part, pictures in self._sets.items()
-        }
+        self._sources = {key: Seen.by(network, source) for key, network in networks.items()}
+        self._reals = {key: Seen.by(network, target_train).style for key, network in networks.items()}
+        self._wanted = {key: balanced(Seen.by(network, target).style, self._reals[key]) for key, network in networks.items()}
+        self._real: Figures = {}
+        for key in networks:
+            floor = kernel_distance(balanced(self._reals[key], self._reals[key]), self._wanted[key])
+            self._real |= {f"{key}_floor": floor, f"{key}_base": self._distance(key, self._sources[key])}
         if inception is not None:
             self._seen = inception(target)
             for part, pictures in self._sets.items():
@@ -101,8 +100,9 @@ class Judge:
         pairs = (self.source, translations)
         figures = dict(self._real)
         for key, network in self._networks.items():
-            figures[key] = kernel_distance(self._scaled(key, translations), self._wanted[key])
-            kept = [content(maps(network, a), maps(network, b)) for a, b in zip(*pairs, strict=True)]
+            seen = Seen.by(network, translations)
+            figures[key] = self._distance(key, seen)
+            kept = [content(a, b) for a, b in zip(self._sources[key].content, seen.content, strict=True)]
             figures["content" if key == "kid" else "content_vgg"] = float(np.mean(kept))
         if self._inception is not None:
             figures |= self._by_inception(translations, "")
@@ -121,18 +121,13 @@ class Judge:
                 figures[name] = float(np.mean([likeness(*pair) for pair in zip(self.source, returned, strict=True)]))
         return {name: round(figure, 3) for name, figure in figures.items() if math.isfinite(figure)}, translations
 
-    def _scaled(self, key: str, pictures: list[Pixels]) -> Tensor:
-        return balanced(_styles(self._networks[key], pictures), self._reals[key])
+    def _distance(self, key: str, seen: Seen) -> float:
+        return kernel_distance(balanced(seen.style, self._reals[key]), self._wanted[key])
 
     def _by_inception(self, pictures: list[Pixels], part: str) -> Figures:
         assert self._inception is not None
         features = self._inception(pictures)
         return {f"fid{part}": fid(features, self._seen), f"inception_kid{part}": kid(features, self._seen)}
-
-
-def _styles(network: nn.Module, pictures: list[Pixels]) -> list[Tensor]:
-    """Of all pictures, (n, d) a level."""
-    return [torch.stack(level) for level in zip(*(style(maps(network, pixels)) for pixels in pictures), strict=True)]
 
 
 def share_closed(figures: Mapping[str, float], key: str) -> float | None:
