@@ -1,41 +1,76 @@
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.13 --python-platform x86_64-unknown-linux-gnu
 
 serve: .venv/serve
-	$(BIN)/python -m service
+	$(BIN)/cyclegan serve
 
-test: .venv/test nginx chromium
+# In the place of ONNX Runtime for CPUs comes the one for CUDA, with CUDA's libraries: both in one environment overwrite each other.
+serve-gpu: .venv/serve-gpu
+	$(BIN)/cyclegan serve
+
+# All that a change may break soon: some minutes.
+test: .venv/test debian
+	$(BIN)/python -m pytest -m "not slow"
+
+# And what takes long: clusters, fuzzing, the soak's short form, lowest versions.
+test-all: .venv/test debian test-lowest
 	$(BIN)/python -m pytest
+
+# The lower bounds in pyproject.toml, by the tests of the service that need nothing else.
+test-lowest: .venv/test
+	$(BIN)/python tests/lowest.py
 
 check: .venv/test
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
+bench: .venv/test debian
+	$(BIN)/python -m benchmarks
+
+# An hour of mixed, hostile and slow traffic; `make soak SECONDS=60` for less.
+soak: .venv/test
+	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
+
 fuzz: .venv/test
 	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/pictures/test_fuzzing.py -k tampered_with_is_decoded
 
-bench: .venv/test wrk
-	$(BIN)/python -m benchmarks
+# The static site, for any web server.
+site: .venv/serve
+	$(BIN)/cyclegan site --output $(or $(OUTPUT),runs/site)
 
 # The runtime that paints in the browser, from npm by its checksums; the repository has it, so only a new version needs this.
 vendor:
 	$(PYTHON) -m service.vendor
 
+# What the images install, each file by its hash.
+lock: .venv/test
+	$(LOCK) --extra formats --extra otel pyproject.toml --output-file docker/requirements-cpu.txt
+	$(LOCK) --extra formats --extra otel --no-emit-package onnxruntime pyproject.toml docker/gpu.in --output-file docker/requirements-gpu.txt
+	$(LOCK) docker/build.in --output-file docker/requirements-build.txt
+
+# A CycloneDX bill of materials of what the CPU image installs, and the list of its licences.
+sbom: .venv/locked
+	$(BIN)/cyclonedx-py environment .venv/locked --output-file runs/sbom.json
+licences: .venv/locked
+	$(BIN)/python docker/licences.py .venv/locked/bin/python > docs/third_party.md
+
+.venv/locked: docker/requirements-cpu.txt .venv/test
+	$(PYTHON) -m venv --clear $@ && $@/bin/pip install --quiet --require-hashes --no-deps --requirement docker/requirements-cpu.txt && touch $@
+
 .venv/serve: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[formats]' && touch $@
+
+.venv/serve-gpu: pyproject.toml docker/gpu.in
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[formats]' && $(BIN)/pip uninstall --quiet --yes onnxruntime
+	$(BIN)/pip install --quiet --force-reinstall --no-deps onnxruntime-gpu && $(BIN)/pip install --quiet --requirement docker/gpu.in && touch $@
 
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@
 
-# The tests put a real nginx in front of the service. Root on Debian gets it here; anyone else is told by the tests.
-nginx:
-	@command -v nginx >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } || true
+# What tests and benchmarks use of Debian's: a proxy and a browser in front of the service, Prometheus's checks, and a program that loads
+# servers. Root gets it here; anyone else is told by the tests.
+debian:
+	@command -v nginx chromium promtool wrk | wc -l | grep -q 4 || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends nginx-light chromium prometheus wrk; } || true
 
-# And a real browser in front of the page.
-chromium:
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
-
-# What loads servers at the least cost to them; without it the benchmarks do so themselves.
-wrk:
-	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk; } || true
-
-.PHONY: serve test check fuzz bench vendor nginx chromium wrk
+.PHONY: serve serve-gpu test test-all test-lowest check bench soak fuzz site vendor lock sbom licences debian

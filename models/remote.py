@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 BESIDE = (CARD, "config.pbtxt", "samples.jpg", "int8.jpg", "sheet.jpg")
-"""What may stand beside a manifest, and is taken along."""
+"""What may stand beside a manifest, and is taken along …"""
+BESIDE_VERSION = ("sample.webp", "sample-source.webp")
+"""… and in a version's folder."""
 HUB = "hf://"
 
 
@@ -53,7 +55,7 @@ def push(folder: Path, url: str) -> None:
     """The bundle in `folder` to a folder of its name at `url`; a repository of the hub is made where there is none. Raises BundleError."""
     bundle = load_bundle(folder)
     names = [file.path for version in bundle.manifest.versions for file in version.files if (folder / file.path).is_file()]
-    names += [name for name in BESIDE if (folder / name).is_file()]
+    names += [name for name in _beside(bundle.manifest) if (folder / name).is_file()]
     try:
         if url.startswith(HUB):
             _push_to_hub(folder, url, [*names, MANIFEST])
@@ -97,13 +99,17 @@ def _pull(system: "AbstractFileSystem", root: str, models: Path) -> Bundle:
         if sha256_of(fetched) != file.sha256:
             raise BundleError(f"{root}/{file.path} does not match the sha256 in {MANIFEST}: it was changed or cut off on the way")
         _write(path, fetched)
-    for name in BESIDE:
+    for name in _beside(manifest):
         if system.exists(f"{root}/{name}"):
             _write(folder / name, system.cat_file(f"{root}/{name}"))
     if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != content:
         _write(folder / MANIFEST, content)
     read_manifest(folder)
     return load_bundle(folder)
+
+
+def _beside(manifest: Manifest) -> list[str]:
+    return [*BESIDE, *(f"{version.version}/{name}" for version in manifest.versions for name in BESIDE_VERSION)]
 
 
 def _write(path: Path, content: bytes) -> None:

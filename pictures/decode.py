@@ -148,6 +148,8 @@ def _load_plugin(file_format: str) -> None:
 
 
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
+    if min(width, height) < 1:
+        raise BrokenPicture(f"The picture has {width} × {height} pixels: it is empty or damaged. Send it whole.")
     if max_pixels is not None and width * height > max_pixels:
         raise TooManyPixels(width, height, max_pixels)
 

@@ -9,6 +9,8 @@ asks for, and for `patience` seconds altogether. A translation may be repeated s
 """
 
 import asyncio
+import base64
+import hashlib
 import random
 import time
 from collections import deque
@@ -165,13 +167,15 @@ def _settings(url: str, key: str | None) -> dict[str, Any]:
 
 
 def _request(path: str, source: Source, direction: str, options: Options) -> dict[str, Any]:
-    """Raises OSError where the file cannot be read."""
+    """Raises OSError where the file cannot be read. By its digest caches know the picture."""
+    picture = source.read_bytes() if isinstance(source, Path) else source
+    digest = base64.b64encode(hashlib.sha256(picture).digest()).decode()
     return {
         "method": "POST",
         "url": path,
         "params": {"direction": direction} | {name: _parameter(value) for name, value in options.items() if value is not None},
-        "content": source.read_bytes() if isinstance(source, Path) else source,
-        "headers": {"Content-Type": "application/octet-stream"},
+        "content": picture,
+        "headers": {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"},
     }
 
 

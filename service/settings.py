@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
-from models.bundle import list_bundles
+from models.bundle import BundleError, list_bundles
+from models.remote import local_models
 from service.engine.catalog import read_traffic
 from service.engine.sessions import check_providers
 from service.keys import check_secret, read_keys
@@ -36,6 +37,13 @@ def default_models() -> Path:
     return here if list_bundles(here) else Path(models.__file__).parent
 
 
+def _fetched(where: Any) -> Any:
+    try:
+        return local_models(where) if isinstance(where, str) else where
+    except BundleError as error:
+        raise ValueError(str(error)) from None
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, validate_default=True
@@ -54,8 +62,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(1.0, ge=0)
     """After SIGTERM: how long /health/ready says 503 before the listening socket closes. Ctrl-C does not wait."""
 
-    models: Path = Field(default_factory=default_models)
-    """Folder of bundles, a folder a direction; ./models, or where there is none the bundles that were installed."""
+    models: Annotated[Path, BeforeValidator(_fetched)] = Field(default_factory=default_models)
+    """Folder of bundles, a folder a direction; ./models, or where there is none the bundles that were installed. Or where they are
+    fetched from at start, checked: hf://you/paintings, s3://bucket/models, https://…"""
     traffic: Annotated[tuple[str, ...], CommaSeparated] = ()
     """Shares of requests for versions, comma-separated: `photo2monet:3=0.1` gives a tenth to version 3 of photo2monet."""
     on_device: bool = True

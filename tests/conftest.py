@@ -59,8 +59,9 @@ def pair() -> Path:
 
 @contextmanager
 def running_service(**settings: Any) -> Iterator[Service]:
-    """The service, ready, with the pair, and on a free port, unless `settings`, as in Settings, name others."""
+    """The service, ready unless `ready` is False, with the pair, and on a free port, unless `settings`, as in Settings, name others."""
     port = settings.pop("port", None) or free_port()
+    ready = settings.pop("ready", True)
     settings = {"models": pair()} | settings
     environment = os.environ | {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1"}
@@ -68,14 +69,15 @@ def running_service(**settings: Any) -> Iterator[Service]:
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
-            wait_until(lambda: _ready(client, process))
+            if ready:
+                wait_until(lambda: is_ready(client, process))
             yield Service(url, process, client)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
-def _ready(client: httpx.Client, process: subprocess.Popen) -> bool:
+def is_ready(client: httpx.Client, process: subprocess.Popen) -> bool:
     assert process.poll() is None, "the service ended; its log tells why"
     try:
         return client.get("/health/ready").status_code == 200

@@ -14,14 +14,14 @@ from models.remote import pull, push
 from training.checkpoints import own_preset
 from training.config import ConfigError, load_config, parse_settings
 from training.data import paired_folders
-from training.evaluation import evaluate_run
+from training.evaluation import Means, evaluate_bundle, evaluate_run
 from training.export import NO_LICENCE, ExportError, export_run
 from training.files import check_writable, locked
 from training.importing import import_generator
-from training.metrics import DISTANCES, closed
+from training.judging.figures import table
 from training.preparing import prepare
 from training.sampling import sample_folder
-from training.trainer import NonFiniteLoss, Trainer
+from training.trainer import NonFiniteLoss, Trainer, choose_device
 from training.weights import write_weights
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -59,33 +59,41 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Option(help="A trained run's folder.")],
-    source: Annotated[Path | None, typer.Option(help="Where the source domain's pictures are now.")] = None,
-    target: Annotated[Path | None, typer.Option(help="Where the target domain's pictures are now.")] = None,
-    best: Annotated[bool, typer.Option(help="The weights that were judged best (see evaluate_every), not the last.")] = False,
+    run: Annotated[Path | None, typer.Option(help="A trained run's folder.")] = None,
+    model: Annotated[Path | None, typer.Option(help="In its place a bundle's folder, like models/photo2monet.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Folder of the source domain; a run knows its own.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Folder of the target domain; a run knows its own.")] = None,
+    best: Annotated[bool, typer.Option(help="A run's weights that were judged best (see evaluate_every), not the last.")] = False,
+    beside: Annotated[Path | None, typer.Option(help="A bundle whose translations the sheet shows, too.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where a bundle's figures and sheet go; here if not given.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Pictures of each folder to judge by, at most.")] = 100,
+    features: Annotated[Path | None, typer.Option(help="VGG-19's weights, for a second opinion: torchvision's vgg19-dcbb9e9d.pth.")] = None,
     inception: Annotated[
         Path | None,
         typer.Option(
-            help="For FID and KID: an InceptionV3 as a TorchScript file, like NVIDIA's inception-2015-12-05.pt. "
+            help="For FID and its KID: an InceptionV3 as a TorchScript file, like NVIDIA's inception-2015-12-05.pt. "
             "FID wants thousands of pictures to be stable: mind --count."
         ),
     ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Judge both directions of a run on test pictures; the figures go into evaluation.json, and from there into bundles."""
-    evaluation = evaluate_run(run, count, inception, source=source, target=target, best=best)
+    """Judge a run's directions, or a bundle, on test pictures: figures in evaluation.json, and a sheet to look at."""
+    means = Means(count, features, inception, str(choose_device(device)))
+    if run and not model:
+        folder, evaluation = run, evaluate_run(run, means, source=source, target=target, best=best, beside=beside)
+    elif model and not run and source and target:
+        folder = output or Path()
+        evaluation = evaluate_bundle(model, means, source, target, folder, beside)
+    else:
+        raise ConfigError("give --run, or --model with --source and --target")
     for direction, figures in evaluation["directions"].items():
-        table = Table("figure", title=f"{direction} after {evaluation['steps']:,} steps")
+        shown = Table("figure", title=f"{direction}: score {figures['score']:.3f}")
         for column in ("value", "floor", "base", "closed"):
-            table.add_column(column, justify="right")
-        for key, name in DISTANCES.items():
-            if key in figures:
-                table.add_row(name, *(f"{figures[key + part]:.1f}" for part in ("", "_floor", "_base")), closed(figures, key))
-        table.add_row("cycle PSNR, dB", f"{figures['cycle_psnr']:.1f}")
-        table.add_row("cycle SSIM", f"{figures['cycle_ssim']:.2f}")
-        Console().print(table)
-    if inception is None:
-        typer.echo("FID and KID are left out: for them, give --inception a TorchScript file, like NVIDIA's inception-2015-12-05.pt.")
+            shown.add_column(column, justify="right")
+        for row, cells in table(figures):
+            shown.add_row(row.name, *cells)
+        Console().print(shown)
+        typer.echo(f"sheet: {folder / direction}.jpg")
 
 
 @app.command()

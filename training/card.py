@@ -3,7 +3,7 @@
 from typing import Any
 
 from models.bundle import Manifest, Version
-from training.metrics import DISTANCES, closed
+from training.judging.figures import table
 
 SAMPLES = "samples.jpg"
 INT8_SAMPLES = "int8.jpg"
@@ -114,21 +114,16 @@ def _worth(evaluation: dict[str, Any]) -> str:
         f"The ONNX file differs from the trained weights in torch by {parity['mean_difference']:.3f}/255 in the mean and "
         f"{parity['max_difference']:.0f}/255 at most, on test pictures."
     )
-    if "swd" not in evaluation:
+    told = "\n".join(f"| {row.name} | {' | '.join(cells)} | {row.means} |" for row, cells in table(evaluation))
+    if not told:
         return f"It was not evaluated. {checked}"
-    rows: dict[str, str] = {}
-    for key, name in DISTANCES.items():
-        if key in evaluation:
-            rows |= {
-                f"{name} to the target's test pictures, lower is nearer": f"{evaluation[key]:.1f}",
-                f"{name} of untranslated pictures (base)": f"{evaluation[f'{key}_base']:.1f}",
-                f"{name} of the target's own training pictures (floor)": f"{evaluation[f'{key}_floor']:.1f}",
-                f"{name}: closed from base to floor": closed(evaluation, key),
-            }
-    rows["cycle PSNR, there and back"] = f"{evaluation['cycle_psnr']:.1f} dB"
-    if "cycle_ssim" in evaluation:
-        rows["cycle SSIM, there and back"] = f"{evaluation['cycle_ssim']:.2f}"
-    return f"{_table(rows)}\n\n{checked}"
+    return f"""Measured on test pictures. Floor: what real pictures of the target have; base: what untranslated pictures have.
+
+| figure | value | floor | base | closed | what it means |
+|---|---|---|---|---|---|
+{told}
+
+{checked}"""
 
 
 def _precisions(version: Version, has_int8_samples: bool) -> list[str]:

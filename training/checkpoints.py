@@ -26,7 +26,7 @@ FREE = (
     *("load_size", "crop_size", "flip", "augment", "pool_size", "r1_gamma", "r1_every"),
     *("lambda_cycle", "lambda_identity", "teacher", "lambda_teacher"),
     *("precision", "channels_last", "compile", "device", "cache", "workers"),
-    *("checkpoint_every", "sample_every", "sample_size", "evaluate_every", "evaluate_count", "keep_best", "log_every"),
+    *("checkpoint_every", "sample_every", "sample_size", "evaluate_every", "evaluate_count", "log_every"),
 )
 """What may change when a run is resumed, and takes effect. What is neither fixed nor free changes only when asked for by `--force`."""
 UNUSED = ("source", "target", "source_name", "target_name", "start")

@@ -199,11 +199,10 @@ class TrainingConfig(BaseModel):
     sample_size: int | None = Field(None, ge=32)
     """Side in pixels of the pictures on sample sheets; empty: the upper end of load_size, 512 at most."""
     evaluate_every: int = Field(0, ge=0)
-    """Steps between evaluations on test pictures, after each of which the best weights so far are kept in best.pt; 0: none."""
+    """Steps between evaluations on test pictures, after each of which the weights with the best score so far, in the mean of both
+    directions, are kept in best.pt; 0: none."""
     evaluate_count: int = Field(50, ge=2)
     """Pictures of each folder that these judge by, at most."""
-    keep_best: str = "swd"
-    """The figure that decides which weights are best, in the mean of both directions; lower is better."""
     log_every: int = Field(50, ge=1)
     """Steps that a line of losses.csv averages over."""
 

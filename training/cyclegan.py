@@ -72,7 +72,7 @@ class CycleGAN(nn.Module):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.G, self.F = make_generator(config), make_generator(config)
-        self._features = (load_features(config),)  # frozen, and no part of a checkpoint
+        self._features = (load_features(config.features),)  # frozen, and no part of a checkpoint
         self.D_X, self.D_Y = make_discriminator(config), make_discriminator(config)
         self.config = config
         self.objective = OBJECTIVES[config.objective]

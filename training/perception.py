@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.config import ConfigError, TrainingConfig
+from training.config import ConfigError
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = [f"features.{index}" for index in (0, 2, 5, 7, 10)]
@@ -56,11 +56,11 @@ class Features(nn.Module):
         return functional.relu(functional.conv2d(padded, self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")))
 
 
-def load_features(config: TrainingConfig) -> Features | None:
-    """As `config.features` says; None for none. Raises ConfigError, which says where to get the file."""
-    if config.features == "none":
+def load_features(name: str) -> Features | None:
+    """As the configuration's `features` has it: `vgg19`, a file's path, or `none`. Raises ConfigError, which says where to get the file."""
+    if name == "none":
         return None
-    return Features(_torchvision_weights() if config.features == "vgg19" else _file_weights(Path(config.features)))
+    return Features(_torchvision_weights() if name == "vgg19" else _file_weights(Path(name)))
 
 
 def _torchvision_weights() -> dict[str, Tensor]:

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime
+import torch
 from PIL import Image
+from torch import nn
 
 from models import padding
 from models.bundle import Bundle, load_bundle
 from models.padding import Pixels
 from training.config import ConfigError
-from training.data import list_pictures, read_picture
+from training.data import list_pictures, read_picture, to_pixels, to_tensor
 from training.files import check_writable
-from training.metrics import Translate
+from training.generators import Generator
+from training.judging.likeness import Translate
 
 
 def sample_folder(model: Path, input: Path, output_folder: Path, size: int) -> Iterator[Path]:
@@ -57,5 +61,19 @@ def bundle_translator(bundle: Bundle, providers: Sequence[str]) -> Translate:
         padded = np.stack([padding.pad(picture, version.multiple, version.smallest_side) for picture in pixels])
         (translations,) = session.run(None, {"pictures": padded})
         return np.asarray(translations)[:, :height, :width]
+
+    return translate
+
+
+def translator(generator: nn.Module) -> Translate:
+    """The generator as a function of (n, h, w, 3) bytes of any size, on the device that it is on."""
+    network = cast(Generator, generator)
+    device = next(network.parameters()).device
+
+    def translate(pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[1:3]
+        padded = np.stack([padding.pad(picture, network.multiple, network.smallest_side) for picture in pixels])
+        with torch.no_grad():
+            return to_pixels(network(to_tensor(padded).to(device)))[:, :height, :width]
 
     return translate

@@ -10,11 +10,14 @@ from torch import nn
 
 from training.config import TrainingConfig
 from training.data import Pixels, read_pictures, test_pictures
-from training.evaluation import translator
+from training.judging.likeness import Translate
+from training.sampling import translator
 
 ROWS = 4
 LARGEST_SIDE = 512
 """In pixels, of a sheet's pictures where the configuration does not say: what pictures are translated at when they are served."""
+JUDGED = 40
+JUDGED_TILE = (256, 256)
 CARD_TILE = (256, 192)
 """Width and height of a picture on a model card's sheet."""
 
@@ -35,6 +38,18 @@ def run_sheet(generators: Mapping[str, nn.Module], samples: tuple[Pixels, Pixels
 def card_sheet(generators: Mapping[str, nn.Module], pictures: list[Pixels]) -> bytes:
     """A row a picture: x, G(x), F(G(x))."""
     return _jpeg(_there_and_back(generators["G"], generators["F"], _cut(pictures, CARD_TILE)))
+
+
+def judging_sheet(sources: list[Pixels], translations: list[Pixels], other: Translate | None = None) -> bytes:
+    """At most 40 pictures, evenly spread, two a row: each source, its translation, and what `other` makes of it."""
+    chosen = [i * len(sources) // JUDGED for i in range(JUDGED)] if len(sources) > JUDGED else range(len(sources))
+    groups = [[sources[i], translations[i], *([other(sources[i][None])[0]] if other else [])] for i in chosen]
+    cut = [_cut(group, JUDGED_TILE) for group in groups]
+    return (
+        _jpeg([column for half in (cut[::2], cut[1::2]) for column in np.stack(half, axis=1)])
+        if len(cut) > 1
+        else _jpeg(list(cut[0][:, None]))
+    )
 
 
 def precision_sheet(fp32: bytes, int8: bytes, pictures: Sequence[Pixels]) -> bytes:

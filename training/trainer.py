@@ -4,6 +4,7 @@ import math
 import signal
 from contextlib import suppress
 from pathlib import Path
+from statistics import mean
 from types import FrameType
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from training.checkpoints import (
 from training.config import CONFIG, ConfigError, TrainingConfig
 from training.cyclegan import CycleGAN, View
 from training.data import Domain, batches, load_domains
-from training.evaluation import evaluate_run
+from training.evaluation import Means, evaluate_run
 from training.files import whole
 from training.logs import RunLog
 from training.objectives import HistoryPool
@@ -219,16 +220,13 @@ class Trainer:
 
     def _evaluate(self) -> dict[str, dict[str, Any]]:
         """The figures of the checkpoint that was just saved, by direction; it is kept as the best where none before was better."""
-        evaluation = evaluate_run(self.run, self.config.evaluate_count)
-        figures = [each.get(self.config.keep_best) for each in evaluation["directions"].values()]
-        if None in figures:
-            known = ", ".join(name for name, value in next(iter(evaluation["directions"].values())).items() if isinstance(value, float))
-            raise ConfigError(f"keep_best: {self.config.keep_best} is not among the figures: {known}")
-        value, best = sum(figures) / len(figures), load_checkpoint(self.run, BEST)
-        if not best or best["figure"] != self.config.keep_best or value < best["value"]:
+        features = None if self.config.features in ("none", "vgg19") else Path(self.config.features)
+        evaluation = evaluate_run(self.run, Means(self.config.evaluate_count, features, device=str(self.device)))
+        score, best = mean(each["score"] for each in evaluation["directions"].values()), load_checkpoint(self.run, BEST)
+        if not best or score > best["score"]:
             saved = existing_checkpoint(self.run)
             kept = {name: saved[name] for name in ("config", "step", "ema", "data", "records")}
-            save_checkpoint(self.run, kept | {"evaluation": evaluation, "figure": self.config.keep_best, "value": value}, BEST)
+            save_checkpoint(self.run, kept | {"evaluation": evaluation, "score": score}, BEST)
         return evaluation["directions"]
 
     def train_step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

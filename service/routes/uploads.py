@@ -1,7 +1,10 @@
 """The pictures in a request's body, read up to the limits and no further; large ones into temporary files."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -31,6 +34,8 @@ PLAIN = (b"binary", b"8bit", b"7bit", b"")
 """Transfer encodings that leave bytes as they are."""
 LEAST_RATE = 1000
 """Bytes a second, below which a body stalls."""
+_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
+"""A Content-Digest (RFC 9530). Caches keep answers by it, so that it must be true."""
 RETRY_AFTER = 2
 """Seconds, about as long as an upload is held that is not waited for."""
 
@@ -115,6 +120,8 @@ async def _body(request: Request, settings: Settings, share: Share) -> AsyncGene
         raise problems.upload_too_large(limit)
     share.budget.check(told)
     piece, due = 0, loop.time() + settings.stall_seconds
+    digest = _DIGEST.fullmatch(request.headers.get("content-digest", ""))
+    hashed = hashlib.sha256()
     more = True
     while more:
         try:
@@ -131,8 +138,12 @@ async def _body(request: Request, settings: Settings, share: Share) -> AsyncGene
         piece += len(chunk)
         if piece >= LEAST_RATE * settings.stall_seconds:
             piece, due = 0, loop.time() + settings.stall_seconds
+        if digest:
+            hashed.update(chunk)
         if chunk:
             yield chunk
+    if digest and base64.b64encode(hashed.digest()).decode() != digest[1]:
+        raise problems.malformed_body("it is not what its Content-Digest says")
 
 
 class _Part:

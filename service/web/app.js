@@ -64,7 +64,7 @@ async function showPicture(picture, painter, reveal) {
   const { title } = about(painter);
   const painting = picture.painting(painter) ?? (queue.isDone(picture) ? null : picture.painting(painter, 192));
   const names = { before: t("before", { name: picture.name }), after: t("after", { name: picture.name, painter: title }) };
-  await stage.show({ before: picture.unreadable ? null : picture.preview, after: painting?.file, names, look: picture.look, reveal });
+  await stage.show({ before: picture.unreadable ? null : picture.preview, after: painting?.file, names, tag: picture.unreadable ? picture.name : "", look: picture.look, reveal });
   showWork(picture);
 }
 

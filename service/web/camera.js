@@ -62,7 +62,7 @@ export class Camera {
   async #paint() {
     const video = find("video");
     const canvas = find("canvas");
-    let rate = 0;
+    let rate = null; // the first frame, which waits for the painter, does not count
     while (dialog.open) {
       const begun = performance.now();
       const scale = SIDE / Math.max(video.videoWidth, video.videoHeight);
@@ -80,8 +80,8 @@ export class Camera {
         return;
       }
       const now = 1000 / (performance.now() - begun);
-      rate = rate ? 0.8 * rate + 0.2 * now : now;
-      find("#rate").textContent = t("rate", { count: rate.toFixed(rate < 10 ? 1 : 0) });
+      if (rate) find("#rate").textContent = t("rate", { count: rate.toFixed(rate < 10 ? 1 : 0) });
+      rate = rate === null ? 0 : rate ? 0.8 * rate + 0.2 * now : now;
     }
   }
 

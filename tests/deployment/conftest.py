@@ -30,7 +30,7 @@ class Nginx:
 
 
 @contextmanager
-def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere")) -> Iterator[Nginx]:
+def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere"), cache: bool = False) -> Iterator[Nginx]:
     """nginx in front of `upstreams` (host:port). Only addresses and folders differ from the configuration, and what
     Debian's nginx does not know yet: `resolve` and `http2 on`."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
@@ -46,7 +46,7 @@ def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere")) -> Ite
             "listen 8443 ssl": f"listen 127.0.0.1:{running.tls_port} ssl http2",
             "http2 on;": "",
             "/tmp/nginx": f"{name}/nginx",
-            "/etc/cyclegan/certificates": f"{name}/certificates",
+            "/etc/cyclegan/": f"{name}/",
         }.items():
             assert old in configuration
             configuration = configuration.replace(old, new)
@@ -55,6 +55,8 @@ def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere")) -> Ite
             for file in (running.folder / "certificates").iterdir():
                 file.chmod(0o644)
             (running.folder / "certificates").chmod(0o755)
+        if cache:
+            shutil.copy(CONFIGURATION.with_name("cache.conf"), running.folder)
         (running.folder / "nginx.conf").write_text(configuration)
         process = subprocess.Popen([program, "-c", f"{name}/nginx.conf", "-p", name, "-g", "daemon off;"])
         try:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import PHOTO, ROOT, decoded
 
 
+@pytest.mark.slow
 def test_a_folder_is_translated_broken_files_are_named_and_a_second_run_resumes(tmp_path: Path) -> None:
     (tmp_path / "in" / "nested").mkdir(parents=True)
     for name in ("a.jpg", "nested/b.jpg"):

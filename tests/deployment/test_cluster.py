@@ -109,6 +109,7 @@ def _started(ray: subprocess.Popen, log: Path) -> bool:
     return "Ray runtime started" in log.read_text()
 
 
+@pytest.mark.slow
 def test_both_nodes_serve_and_one_that_is_killed_under_load_loses_nothing(nodes: tuple[Node, Node], photo: bytes) -> None:
     for node in nodes:
         assert node.replicas() == 1

@@ -1,5 +1,7 @@
 """The real nginx with docker/nginx.conf in front of the running service."""
 
+import base64
+import hashlib
 import json
 import re
 import socket
@@ -164,3 +166,27 @@ def test_a_service_that_goes_and_comes_at_once_is_asked_again(photo: bytes) -> N
 def test_headers_cannot_break_a_problem_of_nginxs_own(nginx: httpx.Client) -> None:
     assert '"' not in assert_problem(nginx.get("/metrics", headers={"X-Request-ID": 'a", "b": "'}), 404)["request_id"]
     assert_problem(nginx.get("/", headers={"X-Large": "x" * 40_000}), 400)
+
+
+def test_with_a_cache_the_same_picture_is_translated_once(service: Service, photo: bytes) -> None:
+    def sent(content: bytes, headers: dict[str, str], **parameters: object) -> tuple[httpx.Response, str]:
+        given = {"direction": "photo2monet", "size": 64, **parameters}
+        answer = client.post("/translate", params=given, content=content, headers=headers)
+        return answer, answer.headers.get("x-cache", "")
+
+    digest = {"Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(photo).digest()).decode()}:"}
+    with running_nginx(service.address, cache=True) as running, running.client("127.0.0.4") as client:
+        first, miss = sent(photo, digest)
+        again, hit = sent(photo, digest)
+        assert (miss, hit) == ("MISS", "HIT")
+        assert first.content == again.content == service.translate(photo, size=64, name="picture").content
+        assert first.headers["x-request-id"] != again.headers["x-request-id"]
+        assert again.headers.get_list("x-content-type-options") == ["nosniff"]
+        assert again.headers["etag"] == first.headers["etag"]
+        for headers, parameters in ((digest | {"X-API-Key": "other"}, {}), (digest | {"Accept": "image/webp"}, {}), (digest, {"size": 65})):
+            assert sent(photo, headers, **parameters)[1] == "MISS"
+        assert sent(photo, {})[1] == sent(photo, {})[1] == "BYPASS"
+        forged, _ = sent(photo[:-1], digest | {"X-API-Key": "forger"})  # which would be kept as the other's picture
+        assert_problem(forged, 400)
+        refused = [sent(photo, digest, quality=1000) for _ in range(2)]
+        assert [(answer.status_code, cached) for answer, cached in refused] == [(422, "MISS")] * 2

@@ -83,6 +83,7 @@ def test_a_replica_that_is_killed_under_load_loses_nothing(nginx: Nginx, replica
     assert set(statuses) == {200}
 
 
+@pytest.mark.slow
 def test_slow_clients_and_a_loaded_service_outlive_the_restart_of_every_replica(nginx: Nginx, replicas: Replicas, photo: bytes) -> None:
     """Half an upload, and a picture that is not fetched yet, are nginx's: no replica waits for them."""
     head = f"POST /translate?direction=photo2monet&size=64 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(photo)}\r\n\r\n"

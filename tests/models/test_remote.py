@@ -12,9 +12,11 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from pydantic import ValidationError
 
-from models.bundle import BundleError, load_bundle
+from models.bundle import BundleError, list_bundles, load_bundle
 from models.remote import local_models, pull, push
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.models.hub import Hub
 
@@ -73,6 +75,15 @@ def test_bundles_are_pulled_from_a_plain_web_server_and_once(site: tuple[str, Pa
     shutil.rmtree(next(path for path in (folder / "monet2photo").iterdir() if path.is_dir()))
     assert local_models(url, tmp_path / "cache") == models
     assert local_models("models", tmp_path) == Path("models")
+
+
+def test_the_service_takes_its_models_from_an_address(site: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CYCLEGAN_MODELS", site[0])
+    assert [folder.name for folder in list_bundles(Settings().models)] == ["monet2photo"]
+    monkeypatch.setenv("CYCLEGAN_MODELS", "http://127.0.0.1:9/models")
+    with pytest.raises(ValidationError, match=r"127\.0\.0\.1"):
+        Settings()
 
 
 def test_what_was_changed_on_the_way_is_refused_and_the_old_bundle_stays(site: tuple[str, Path], tmp_path: Path) -> None:

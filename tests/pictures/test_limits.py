@@ -11,7 +11,7 @@ from PIL import Image
 from pictures.decode import decode, open_picture
 from pictures.errors import BrokenPicture, PictureError, TooManyPixels
 from tests.conftest import PHOTO, encoded
-from tests.pictures.files import chunk, off, png, read, solid, tiff
+from tests.pictures.files import bmp, chunk, off, png, read, solid, tiff
 
 JPEG = encoded(solid((200, 80, 80)), "JPEG", progressive=True)
 PNG = png(np.zeros((4, 4, 3), np.uint8))
@@ -91,3 +91,11 @@ def test_an_animation_takes_no_memory_before_its_size_is_known() -> None:
     at = frames.index(b"VP8X") + 12
     with pytest.raises(PictureError, match="16384 × 16384"):
         open_picture(frames[:at] + b"\xff\x3f\0\xff\x3f\0" + frames[at + 6 :], 50_000_000)
+
+
+def test_a_picture_without_pixels_is_called_damaged() -> None:
+    for size in ((0, 48), (64, 0)):
+        with pytest.raises(BrokenPicture, match="0"):
+            open_picture(tiff(bytes(64 * 48), {258: (3, 8), 262: (3, 1)}, size=size), None)
+    with pytest.raises(BrokenPicture):
+        open_picture(bmp(24, 0, np.zeros((4, 0), np.uint8)), None)

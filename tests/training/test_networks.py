@@ -159,7 +159,7 @@ def test_without_a_file_of_features_one_is_told_where_to_get_it(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     torch.save({"a": torch.zeros(1)}, "junk.pth")
     with pytest.raises(ConfigError, match=reason):
-        load_features(load_config("lite", source="x", target="y", features=features))
+        load_features(features)
     fallback = load_config("lite", source="x", target="y")
     assert fallback.features == "none"
     assert isinstance(make_discriminator(fallback), PatchGAN)

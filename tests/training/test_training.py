@@ -108,10 +108,10 @@ def test_batches_that_are_accumulated_train_as_one_of_their_size(domains: tuple[
 def test_a_run_is_judged_on_the_way_and_its_best_weights_are_kept(
     domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = iter([3.0, 1.0, 2.0])
+    values = iter([0.3, 0.8, 0.5])
 
-    def judged(run: Path, count: int) -> dict:
-        figures = {"swd": next(values), "pictures": 8}
+    def judged(run: Path, means: Means) -> dict:
+        figures = {"score": next(values), "pictures": means.count}
         step = load_generators(run)[2]
         return {"steps": step, "directions": {"day2dusk": figures, "dusk2day": figures}}
 
@@ -119,10 +119,7 @@ def test_a_run_is_judged_on_the_way_and_its_best_weights_are_kept(
     Trainer(tiny_config(domains, steps=6, evaluate_every=2), tmp_path).train()
     assert (load_generators(tmp_path)[2], load_generators(tmp_path, best=True)[2]) == (6, 4)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [event.value for event in events.Scalars("day2dusk/swd")] == [3, 1, 2]
-    values = iter([1.0])
-    with pytest.raises(ConfigError, match="keep_best: swdd is not among the figures: swd"):
-        Trainer(tiny_config(domains, steps=7, evaluate_every=7, keep_best="swdd"), tmp_path).train()
+    assert [event.value for event in events.Scalars("day2dusk/score")] == pytest.approx([0.3, 0.8, 0.5])
 
 
 def test_critics_have_a_rate_and_steps_of_their_own(domains: tuple[Path, Path], tmp_path: Path) -> None:
