@@ -17,7 +17,6 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training.metrics import psnr, sliced_wasserstein
 
 from models.bundle import load_bundle
 from tests.conftest import PICTURES, ROOT
