@@ -105,7 +105,11 @@ def test_the_log_tells_of_each_request_who_what_and_how_long(
     assert (line["method"], line["path"], line["status"]) == ("POST", "/translate", 200)
     assert line["client"] == "127.0.0.9"  # not what it claims to be
     assert line["direction"] == "photo2monet"
-    assert (line["pictures"], line["bytes_in"], line["bytes_out"]) == (1, len(answer.request.content), len(answer.content))
+    assert (line["pictures"], line["bytes_in"], line["bytes_out"]) == (
+        1,
+        int(answer.request.headers["content-length"]),
+        len(answer.content),
+    )
     stages = sum(line[f"{stage}_ms"] for stage in ("decode", "queue", "infer", "encode"))
     assert 0 < stages <= line["ms"] + 1
     assert lines["refused"]["status"] == 404
