@@ -21,6 +21,10 @@ class Admission:
         self._lanes = lanes
         self._inside: set[Work] = set()
 
+    @property
+    def idle(self) -> bool:
+        return not self._inside
+
     def seconds(self, works: Sequence[Work]) -> float:
         """What they take when nothing else is done: side by side, though one picture goes from codec to lanes to codec."""
         together = self._added(works)

@@ -18,6 +18,10 @@ class Rate:
         self._pixels = DECAY * self._pixels + max(pixels, FLOOR)
         self._seconds = DECAY * self._seconds + seconds
 
+    def relax(self) -> None:
+        """After what would take too long was refused: a rate that was measured in a bad moment must not refuse for ever."""
+        self._seconds *= DECAY
+
     def seconds(self, pixels: int) -> float:
         return max(pixels, FLOOR) * self._seconds / self._pixels
 
@@ -34,6 +38,10 @@ class Rates:
             self._rates[kind].add(pixels, seconds)
         else:
             self._rates[kind] = Rate(pixels, seconds)
+
+    def relax(self) -> None:
+        for rate in self._rates.values():
+            rate.relax()
 
     def seconds(self, kind: str, pixels: int) -> float:
         """Of a kind that was never measured, nor a wider one: as of PNG."""

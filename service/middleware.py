@@ -67,8 +67,9 @@ class Observer:
             METRICS.key_requests.labels(facts["key"], status).inc()
         client = asked["client"][0] if asked.get("client") else None
         told = {"method": method, "path": asked["path"], "status": status, "ms": round(seconds * 1000, 1), "client": client} | facts
+        told |= {f"{stage}_ms": round(duration * 1000, 1) for stage, duration in stages.items()}
         if seconds > self.slow_seconds:
-            log.warning("slow request", **told, **{f"{stage}_ms": round(duration * 1000, 1) for stage, duration in stages.items()})
+            log.warning("slow request", **told)
         elif path in PROBES and status in (200, 503):
             log.debug("request", **told)
         else:

@@ -145,7 +145,7 @@ class Pipeline:
         for picture in pictures:
             self._check_size(generator, *picture.shape[:2])
         works = [Work(0, self._inference_seconds(generator, *picture.shape[:2]), 0) for picture in pictures]
-        self._check_time(works, lambda: "send fewer or smaller ones")
+        self._check_time(works, [generator], lambda: "send fewer or smaller ones")
         async with _until(deadline):
             with self._admission.admitted(generator.direction, deadline - time.monotonic(), works):
                 try:
@@ -163,7 +163,7 @@ class Pipeline:
             checked = await asyncio.gather(*(_outcome(self._checked(upload, order, generators)) for upload in uploads))
         headers = [header for header in checked if isinstance(header, Header)]
         works = {header: self._work(header, order, generators) for header in headers}
-        self._check_time(list(works.values()), lambda: self._advice(headers, order, generators))
+        self._check_time(list(works.values()), generators, lambda: self._advice(headers, order, generators))
 
         async def answer(upload: Upload, header: Header | Exception) -> Answer | Exception:
             if isinstance(header, Exception):
@@ -251,12 +251,17 @@ class Pipeline:
             told = f"At this size {generator.direction} has to take in {pixels:,} pixels, more than this server's {limit:,}"
             raise TooLarge(f"{told}: ask for a smaller `size`, or send a smaller picture.", limit)
 
-    def _check_time(self, works: list[Work], advice: Callable[[], str]) -> None:
+    def _check_time(self, works: list[Work], generators: list[Generator], advice: Callable[[], str]) -> None:
         """Raises TooMuch."""
         needed, seconds = self._admission.seconds(works), self.settings.deadline_seconds
         if needed > seconds:
             what = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
-            raise TooMuch(f"{what} would take about {needed:.0f} s here, and {seconds:.0f} s are allowed: {advice()}.")
+            told = f"{what} would take about {needed:.0f} s here, and {seconds:.0f} s are allowed: {advice()}."
+            if self._admission.idle:  # nothing else would measure them anew
+                self._rates.relax()
+                for generator in generators:
+                    generator.rate.relax()
+            raise TooMuch(told)
 
     def _advice(self, headers: list[Header], order: Order, generators: list[Generator]) -> str:
         """How many at this size, and all at what size, could be done in time."""

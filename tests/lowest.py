@@ -6,16 +6,19 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ("hypothesis", "httpx", "psutil", "pytest")
-QUICK = ("translate", "problems", "uploads", "client", "queue")
-TESTS = (*(f"tests/service/test_{name}.py" for name in QUICK), "tests/pictures/test_formats.py")
+TOOLS = ("hypothesis", "psutil", "pytest")
+TESTS = (
+    "tests/service/test_translate.py",
+    "tests/service/test_problems.py",
+    "tests/service/test_client.py",
+    "tests/pictures/test_formats.py",
+)
 
 
 def main() -> None:
     uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory() as name:
-        python = Path(name) / "bin" / "python"
-        lowest = Path(name) / "lowest.txt"
+        python, lowest = Path(name) / "bin" / "python", Path(name) / "lowest.txt"
 
         def run(*command: object) -> None:
             subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
@@ -24,7 +27,7 @@ def main() -> None:
         run(uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "formats", "pyproject.toml", "-o", lowest)
         run(uv, "pip", "install", "--quiet", "--python", python, "--requirement", lowest, *TOOLS)
         run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", ".")
-        run(python, "-m", "pytest", "-m", "not slow", "-q", *TESTS)
+        run(python, "-m", "pytest", "-m", "not slow", *TESTS)
 
 
 if __name__ == "__main__":

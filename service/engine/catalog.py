@@ -129,6 +129,8 @@ class Catalog:
                 there = {version.version for version in read_manifest(folder).versions} if (folder / MANIFEST).exists() else set()
             except BundleError:
                 continue
+            if there and not there & versions.keys():
+                continue  # it was changed again meanwhile: until that is loaded, what is served stays
             if gone := versions.keys() - there:
                 log.info("versions dropped", direction=direction, versions=sorted(gone))
                 self._keep(direction, there)

@@ -66,7 +66,8 @@ def test_kubernetes_overlays_fit_the_published_schemas_and_each_other(overlay: s
     assert trigger["type"] == "prometheus"
     assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
     paths = {path["path"] for path in manifests["Ingress"]["spec"]["rules"][0]["http"]["paths"]}
-    assert "/metrics" not in paths
+    assert {"/translate", "/models", "/service-worker.js"} <= paths
+    assert not {"/metrics", "/v2/repository"} & paths
 
 
 def test_alert_rules_are_right_and_wake_nobody_for_nothing() -> None:

@@ -55,6 +55,16 @@ def test_the_rate_follows_the_latest_measurements() -> None:
     assert rate.seconds(20_000) == pytest.approx(1.0, rel=0.05)
 
 
+def test_a_rate_that_was_measured_in_a_bad_moment_does_not_refuse_for_ever() -> None:
+    rate = Rate(10_000, 100.0)
+    for _ in range(50):
+        rate.relax()
+    assert rate.seconds(10_000) < 1
+    for _ in range(50):
+        rate.add(10_000, 2.0)
+    assert rate.seconds(10_000) == pytest.approx(2, rel=0.05)
+
+
 def test_a_kind_that_was_not_measured_yet_takes_what_the_wider_one_takes() -> None:
     rates = Rates()
     rates.add("decode png", 10_000, 1.0)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.conftest import ROOT, Service, pair, running_service
 
-expect.set_options(timeout=60_000)  # a generator takes its time where others use the machine
+expect.set_options(timeout=120_000)  # a generator takes its time where others use the machine
 
 SCREENSHOTS = ROOT / "runs" / "screenshots"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -71,7 +71,7 @@ def _opened(
         context.add_init_script(SHIFTS)
         before(context)
         page, asked, complaints = context.new_page(), [], []
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(120_000)
         context.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -99,7 +99,7 @@ def example(page: Page, name: str = "A temple above a lake") -> None:
 
 
 def painted(page: Page) -> None:
-    expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled(timeout=90_000)
+    expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled(timeout=240_000)
 
 
 def kept(page: Page, name: str) -> None:

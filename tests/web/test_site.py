@@ -28,6 +28,7 @@ def site(models: Path, tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_plain_files_paint_with_no_service_behind_them_and_then_without_a_connection(opened: Opened, site: str) -> None:
     with opened(site, place="auto") as page:
         expect(page.get_by_role("link", name="For programs: the API")).to_be_hidden()
