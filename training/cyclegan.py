@@ -72,7 +72,7 @@ class CycleGAN(nn.Module):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         self.G, self.F = make_generator(config), make_generator(config)
-        self._features = (load_features(config.features),)  # frozen, and no part of a checkpoint
+        self.features = load_features(config.features)  # frozen: no parameters, and no part of a checkpoint
         self.D_X, self.D_Y = make_discriminator(config), make_discriminator(config)
         self.config = config
         self.objective = OBJECTIVES[config.objective]
@@ -82,7 +82,7 @@ class CycleGAN(nn.Module):
         seen = augment(pictures, self.config.augment)
         if self.config.critic_noise:
             seen = seen + self.config.critic_noise * torch.randn_like(seen)
-        return View(pictures, self._features[0](seen) if self._features[0] and self.config.discriminator == "features" else seen)
+        return View(pictures, self.features(seen) if self.features and self.config.discriminator == "features" else seen)
 
     def generator_losses(self, x: View, y: View, lesson: Lesson = Lesson(), measure: bool = False) -> tuple[Losses, View, View]:
         """The generators' losses, and views of the translations F(y) and G(x), detached.
@@ -117,7 +117,7 @@ class CycleGAN(nn.Module):
             losses.add(f"cycle_{of}", weights["cycle"], cycle)
             if measure:
                 losses.add(f"pull_{name}", 0, _pull(weights["adversarial"] * judged, weights["cycle"] * cycle, translation))
-        if weights["content"] and self._features[0]:
+        if weights["content"] and self.features:
             losses.add(f"content_{to}", weights["content"], content_loss(self._content(picture), self._content(fake)))
         if weights["color"]:
             losses.add(f"color_{to}", weights["color"], color_loss(pixels, translation))
@@ -151,8 +151,8 @@ class CycleGAN(nn.Module):
         """Their last level of features: what critics see already, unless that is augmented."""
         if isinstance(view.seen, tuple) and not self.config.augment:
             return view.seen[-1]
-        assert self._features[0] is not None
-        return self._features[0](view.pixels)[-1]
+        assert self.features is not None
+        return self.features(view.pixels)[-1]
 
 
 def _pull(adversarial: Tensor, cycle: Tensor, translation: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def load_features(name: str) -> Features | None:
     """As the configuration's `features` has it: `vgg19`, a file's path, or `none`. Raises ConfigError, which says where to get the file."""
     if name == "none":
         return None
-    return Features(_torchvision_weights() if name == "vgg19" else _file_weights(Path(name)))
+    return Features(_torchvision_weights()) if name == "vgg19" else _read_features(Path(name))
 
 
 def _torchvision_weights() -> dict[str, Tensor]:
@@ -75,12 +75,10 @@ def _torchvision_weights() -> dict[str, Tensor]:
         raise ConfigError(f"torchvision cannot fetch VGG-19's weights ({error}): {help_text}") from None
 
 
-def _file_weights(path: Path) -> dict[str, Tensor]:
+def _read_features(path: Path) -> Features:
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        Features(weights)
+        return Features(torch.load(path, map_location="cpu", weights_only=True))
     except OSError as error:
         raise ConfigError(f"features: {path} cannot be read: {error.strerror or error}") from None
     except Exception:
         raise ConfigError(f"features: {path} holds no VGG-19 weights: torchvision's vgg19-dcbb9e9d.pth is such a file") from None
-    return dict(weights)

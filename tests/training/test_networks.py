@@ -135,6 +135,7 @@ def test_critics_are_heads_on_the_features_of_a_frozen_network(tmp_path: Path) -
     assert answers.shape == (2, 4, 32, 24)
     assert parameters(model.D_Y) < 1_000_000
     assert not any("weight_" in name or "features" in name for name in model.state_dict())
+    assert {buffer.device.type for buffer in model.to("meta").features.buffers()} == {"meta"}  # they go where the networks go
 
 
 def test_features_of_both_layouts_of_files_are_the_same() -> None:
