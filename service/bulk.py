@@ -17,14 +17,13 @@ from models.bundle import list_bundles, load_bundle
 from pictures.decode import decode, open_picture
 from pictures.encode import SUFFIXES, encode
 from pictures.errors import PictureError
+from pictures.identify import SUFFIXES as TAKEN_SUFFIXES
 from service.engine.generator import Generator
 from service.engine.sessions import choose_providers
 from service.settings import Settings
 from service.telemetry import configure_logging
 
 log = structlog.get_logger()
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 
 
 class Translator:
@@ -100,7 +99,7 @@ def main(given: Sequence[str] | None = None) -> None:
     configure_logging(settings.log_format)
     open_generator(settings, arguments.direction)
     done = list_names(arguments.output)
-    pictures = sorted(name for name in list_names(arguments.input) if name.lower().endswith(PICTURES))
+    pictures = sorted(name for name in list_names(arguments.input) if name.lower().endswith(tuple(TAKEN_SUFFIXES)))
     names = [name for name in pictures if output_name(name, arguments.format) not in done]
     log.info("begun", pictures=len(pictures), done=len(pictures) - len(names), left=len(names))
     if not names:

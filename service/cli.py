@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,15 @@ Url = Annotated[str | None, typer.Option(envvar="CYCLEGAN_URL", help="Ask the se
 Key = Annotated[str | None, typer.Option(envvar="CYCLEGAN_KEY", help="One of the service's keys, with --url.")]
 HANDED_OVER = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Settings of a command whose arguments another program parses."""
+TRAINING = {
+    "train": "Train both directions on two folders of pictures.",
+    "prepare": "Look through folders of pictures before a training.",
+    "evaluate": "Judge a run on test pictures.",
+    "export": "Write both directions of a run as bundles.",
+    "import": "Write a generator that others trained as a bundle.",
+    "sample": "Translate a folder of pictures with a bundle, as training does.",
+}
+"""Its commands that are commands here, too."""
 
 
 def _version(wanted: bool) -> None:
@@ -168,48 +178,14 @@ def bulk(context: typer.Context) -> None:
     run(context.args)
 
 
-@app.command(context_settings=HANDED_OVER)
-def train() -> None:
-    """Train both directions on two folders of pictures."""
-    _training()
-
-
-@app.command(context_settings=HANDED_OVER)
-def prepare() -> None:
-    """Look through folders of pictures before a training."""
-    _training()
-
-
-@app.command(context_settings=HANDED_OVER)
-def evaluate() -> None:
-    """Judge a run on test pictures."""
-    _training()
-
-
-@app.command(context_settings=HANDED_OVER)
-def export() -> None:
-    """Write both directions of a run as bundles."""
-    _training()
-
-
-@app.command("import", context_settings=HANDED_OVER)
-def import_() -> None:
-    """Write a generator that others trained as a bundle."""
-    _training()
-
-
-@app.command(context_settings=HANDED_OVER)
-def sample() -> None:
-    """Translate a folder of pictures with a bundle, as training does."""
-    _training()
-
-
 def _training() -> None:
     """`python -m training` parses the same arguments, which begin with the command's name."""
     _need("torch", "training")
-    from training.__main__ import main as run
+    runpy.run_module("training", run_name="__main__")
 
-    run()
+
+for name, told in TRAINING.items():
+    app.command(name, context_settings=HANDED_OVER, help=told)(_training)
 
 
 def _need(module: str, extra: str) -> None:

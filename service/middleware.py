@@ -20,8 +20,7 @@ log = structlog.get_logger()
 
 class Observer:
     """ASGI middleware. The request's id comes back as X-Request-ID, with the headers that are put into `request.state.headers`;
-    its line in the log has what is put into `request.state.facts`, and that of a slow one what is put into
-    `request.state.stages`."""
+    its line in the log, a warning for a slow one, has what is put into `request.state.facts` and `request.state.stages`."""
 
     def __init__(self, app: ASGIApp, slow_seconds: float) -> None:
         self.app = app
