@@ -20,7 +20,7 @@ from service.keys import Keys
 from service.middleware import PROBES, Observer
 from service.pipeline import Pipeline
 from service.routes import directions, health, inference, page, repository, translate
-from service.routes.uploads import Budget
+from service.routes.bodies import Budget
 from service.settings import Settings
 from service.telemetry import configure_logging
 

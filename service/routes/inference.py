@@ -19,10 +19,10 @@ from service.engine.generator import Generator
 from service.errors import ServiceError, TooLarge, TooMuch
 from service.pipeline import Order
 from service.problems import Problem, lane_died, to_problem
+from service.routes.bodies import read_body
 from service.routes.dependencies import PipelineOf, check_key, check_ready, spend
 from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, write_tensor
 from service.routes.translate import while_connected
-from service.routes.uploads import read_body
 
 ERROR = {
     "type": "object",

@@ -1,13 +1,10 @@
-"""The pictures in a request's body, read up to the limits and no further; large ones into temporary files."""
+"""The pictures in a request's body; large ones in temporary files."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import re
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +12,11 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from service import problems
 from service.pipeline import Upload
+from service.routes.bodies import stream_body
 from service.settings import Settings
-from service.telemetry import METRICS
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -32,47 +28,6 @@ MAX_PREAMBLE = 8192
 """Bytes before a form's first boundary."""
 PLAIN = (b"binary", b"8bit", b"7bit", b"")
 """Transfer encodings that leave bytes as they are."""
-LEAST_RATE = 1000
-"""Bytes a second, below which a body stalls."""
-_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
-"""A Content-Digest (RFC 9530). Caches keep answers by it, so that it must be true."""
-RETRY_AFTER = 2
-"""Seconds, about as long as an upload is held that is not waited for."""
-
-
-class Budget:
-    """Bytes of all bodies that are being read or worked on. One a process."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-
-    def check(self, more: int) -> None:
-        """Raises the problem 503 where there is no room for so many bytes more."""
-        if self.held + more > self.limit:
-            raise problems.no_room_for_uploads(RETRY_AFTER)
-
-    @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """One request's, given back at its end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            share.take(-share.held)
-
-
-class Share:
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.held = 0
-
-    def take(self, size: int) -> None:
-        """Raises the problem 503."""
-        self.budget.check(size)
-        self.held += size
-        self.budget.held += size
-        METRICS.upload_bytes.set(self.budget.held)
 
 
 @asynccontextmanager
@@ -86,7 +41,7 @@ async def read_uploads(request: Request, settings: Settings, parameters: frozens
         raise problems.encoded(f"The body is compressed with {encoding}")
     media_type, options = parse_options_header(request.headers.get("content-type"))
     with request.app.state.uploads.share() as share, contextlib.ExitStack() as parts:
-        body = _body(request, settings, share)
+        body = stream_body(request, settings, share)
         if media_type == b"multipart/form-data":
             form = _Form(options.get(b"boundary", b""), settings.max_files, parameters, parts)
             uploads = await form.read(body)
@@ -105,45 +60,6 @@ async def _read_picture(body: AsyncGenerator[bytes, None], parts: contextlib.Exi
     if part.empty:
         raise problems.no_picture()
     return await part.finish()
-
-
-async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
-    """All of it, in memory. Raises the problems 408, 413 and 503."""
-    return b"".join([chunk async for chunk in _body(request, settings, share)])
-
-
-async def _body(request: Request, settings: Settings, share: Share) -> AsyncGenerator[bytes, None]:
-    """As it comes in. Each piece of so many bytes that LEAST_RATE is kept must be there in time."""
-    limit, loop = settings.max_upload_bytes, asyncio.get_running_loop()
-    told = int(request.headers.get("content-length", 0))
-    if told > limit:
-        raise problems.upload_too_large(limit)
-    share.budget.check(told)
-    piece, due = 0, loop.time() + settings.stall_seconds
-    digest = _DIGEST.fullmatch(request.headers.get("content-digest", ""))
-    hashed = hashlib.sha256()
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout_at(due):
-                message = await request.receive()
-        except TimeoutError:
-            raise problems.stalled(settings.stall_seconds) from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        if share.held + len(chunk) > limit:
-            raise problems.upload_too_large(limit)
-        share.take(len(chunk))
-        piece += len(chunk)
-        if piece >= LEAST_RATE * settings.stall_seconds:
-            piece, due = 0, loop.time() + settings.stall_seconds
-        if digest:
-            hashed.update(chunk)
-        if chunk:
-            yield chunk
-    if digest and base64.b64encode(hashed.digest()).decode() != digest[1]:
-        raise problems.malformed_body("it is not what its Content-Digest says")
 
 
 class _Part:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import UploadFile
 
 from service.problems import Problem
-from service.routes.uploads import IN_MEMORY, Budget, read_uploads
+from service.routes.bodies import Budget
+from service.routes.uploads import IN_MEMORY, read_uploads
 from service.settings import Settings
 from tests.conftest import Service, assert_problem, running_service, wait_until
 
