@@ -31,9 +31,14 @@ def with_codecs(test: Callable[[Codecs], Awaitable[None]]) -> Callable[[], None]
     return run
 
 
+def parents() -> list[psutil.Process]:
+    """Of this test's codecs; the service that other tests share is a child of theirs, too, and none of these."""
+    return [child for child in psutil.Process().children() if "service.codecs" in child.cmdline()]
+
+
 def processes() -> list[psutil.Process]:
-    """Of this test: codecs, whose parent is a child of it."""
-    return [process for child in psutil.Process().children() for process in child.children()]
+    """This test's codecs."""
+    return [process for parent in parents() for process in parent.children()]
 
 
 @with_codecs
@@ -60,7 +65,7 @@ def test_a_codec_that_dies_in_the_middle_of_sixteen_takes_one_with_it(number: in
 
 @with_codecs
 async def test_codecs_that_are_killed_from_outside_are_replaced(codecs: Codecs) -> None:
-    for killed in (processes, lambda: psutil.Process().children()):  # then their parent
+    for killed in (processes, parents):
         sleeping = [asyncio.create_task(codecs.run(time.sleep, 0.5, limit=PATIENT)) for _ in range(2)]
         await asyncio.sleep(0.1)
         for process in killed():
