@@ -38,7 +38,9 @@ async function page(request) {
 /** A page that says so, and its workers, which must say so too, may have threads. */
 function isolated(response) {
   if (!response.ok) return response;
-  return new Response(response.body, { headers: { ...Object.fromEntries(response.headers), ...ISOLATED } });
+  const headers = new Headers(response.headers);
+  for (const [name, value] of Object.entries(ISOLATED)) headers.set(name, value); // said twice, it is not understood
+  return new Response(response.body, { headers });
 }
 
 /** Their addresses hold hashes or versions, so that what is kept is what would come. */
