@@ -14,7 +14,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    direction: str = Field(description="A loaded direction; GET /directions lists them.", examples=["photo2monet"])
+    direction: str = Field(description="A loaded direction; GET /directions lists them.", json_schema_extra={"example": "photo2monet"})
     size: Annotated[int, Field(ge=64, le=4096)] | Literal["original"] | None = Field(
         None, description="Longest side in pixels that the picture is translated at, or `original`; empty: the service's default."
     )

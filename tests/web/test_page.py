@@ -1,8 +1,8 @@
 """The page in the real Chromium, with the service painting. Screenshots of what was tested are kept in runs/screenshots."""
 
 import gzip
+import socket
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -124,20 +124,21 @@ def test_an_owner_can_keep_the_weights(opened: Opened, models: Path) -> None:
 
 
 def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Opened, models: Path) -> None:
-    large = encoded(Image.open(PHOTO).resize((2400, 1602)), "JPEG")
-    with (
-        running_service(models=models, max_queue_pixels=2400 * 1670, max_batch_pixels=2400 * 1670) as small,
-        ThreadPoolExecutor(1) as other,
-        opened(small.url, place="server") as page,
-    ):
+    with running_service(models=models, max_uploads_bytes=300_000) as small, opened(small.url, place="server") as page:
         choose(page, PHOTO)
         painted(page)
-        busy = other.submit(small.translate, large, size="original")
-        wait_until(lambda: "cyclegan_queue_pixels 0.0" not in small.client.get("/metrics").text)
-        page.locator("#strokes").get_by_text("Medium", exact=True).click()
-        expect(page.get_by_role("alert")).to_contain_text("Queue full. The queue is full: send the request again in")
-        kept(page, "phone-overloaded")
-        busy.result()
+        address = small.url.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1]))) as half:
+            half.sendall(
+                b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: service\r\nContent-Length: 290000\r\n\r\n" + bytes(250_000)
+            )
+            wait_until(lambda: "cyclegan_upload_bytes 250000.0" in small.client.get("/metrics").text)
+            page.locator("#strokes").get_by_text("Medium", exact=True).click()
+            expect(page.get_by_role("alert")).to_contain_text(
+                "No room for uploads. The service holds as many uploads as it has room for: send the request again in"
+            )
+            kept(page, "phone-overloaded")
+        wait_until(lambda: "cyclegan_upload_bytes 0.0" in small.client.get("/metrics").text)
         page.get_by_role("button", name="Try again").click()
         painted(page)
 
