@@ -56,7 +56,7 @@ def test_a_generated_client_translates_and_understands_problems(generated: Modul
 
 def test_examples_work_when_pasted(document: dict, service: Service) -> None:
     body = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]["example"]
-    direction = document["paths"]["/translate"]["post"]["parameters"][0]["schema"]["examples"][0]
+    direction = document["paths"]["/translate"]["post"]["parameters"][0]["schema"]["example"]
     assert service.client.post(f"/v2/models/{direction}/infer", json=body).status_code == 200
     assert service.translate(PHOTO.read_bytes(), direction).status_code == 200
 
