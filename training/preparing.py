@@ -152,11 +152,12 @@ def _duplicates(looked: Sequence[Looked], distance: int) -> dict[Path, Path]:
 
 
 def _split(kept: Sequence[Looked], test: float) -> dict[Path, str]:
-    """By content; each part has one picture at least where there are two."""
+    """By content; each part has two pictures at least where there are four, as many as `evaluate` needs, and one where there are two."""
     ordered = sorted(kept, key=lambda each: each.share)
     count = sum(each.share < test for each in ordered)
     if test and len(ordered) > 1:
-        count = min(max(count, 1), len(ordered) - 1)
+        least = 2 if len(ordered) > 3 else 1
+        count = min(max(count, least), len(ordered) - least)
     return {each.path: "test" if i < count else "train" for i, each in enumerate(ordered)}
 
 
