@@ -102,7 +102,10 @@ class TrainingConfig(BaseModel):
     (Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016), or `bilinear` and convolution, which locks
     no texture to the grid of pixels either. For ResNets."""
     skip: float = Field(0.0, ge=0, lt=1)
-    """Share of the input itself in a ResNet's output, which keeps the colours that instance norm forgets."""
+    """ResNets: how much of the input itself is in the output; 0: none."""
+    color_skip: float | None = Field(None, ge=0, lt=1)
+    """ResNets: how much of the input's colours, apart from its brightness, is in the output, since instance norms lose the colour of
+    what fills a picture; empty: as much as `skip`."""
     features: str = "none"
     """A frozen network's features, for critics and for lambda_content: `vgg19`, whose weights torchvision has; or a file of these
     weights; or `none`. `auto`: vgg19 where torchvision is installed, else none."""
@@ -218,7 +221,7 @@ class TrainingConfig(BaseModel):
         low, high = self.load_size
         if self.crop_size % self.generator_multiple:
             raise ValueError(f"crop_size {self.crop_size} must be a multiple of {self.generator_multiple} for {self.generator}")
-        for name in ("skip", "trunk"):
+        for name in ("skip", "color_skip", "trunk"):
             if getattr(self, name) and self.generator.startswith("unet_"):
                 raise ValueError(f"{name} is for ResNets: a UNet has its own")
         if self.features == "none" and any(self.lambda_content) and self.discriminator != "features":

@@ -109,7 +109,13 @@ class ResnetGenerator(nn.Module):
     smallest_side = 8
 
     def __init__(
-        self, widths: Widths, upsampling: str = "transposed", separable: bool = False, skip: float = 0.0, downsampling: str = "strided"
+        self,
+        widths: Widths,
+        upsampling: str = "transposed",
+        separable: bool = False,
+        skip: float = 0.0,
+        downsampling: str = "strided",
+        color_skip: float | None = None,
     ) -> None:
         super().__init__()
         first, second, trunk = widths.down
@@ -121,16 +127,23 @@ class ResnetGenerator(nn.Module):
             layers += [*_upsampling(channels, narrower, upsampling), nn.InstanceNorm2d(narrower), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), PixelConv2d(widths.up[1], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
-        self.skip = skip
+        self.skip, self.color_skip = skip, skip if color_skip is None else color_skip
         kind = "mobile_resnet" if separable else "resnet"
         self.architecture = f"{kind}_{len(widths.blocks)}blocks, channels {_run(widths)}, {upsampling} upsampling"
         if downsampling != "strided":
             self.architecture += f", {downsampling} downsampling"
         if skip:
             self.architecture += f", skip {skip:g}"
+        if self.color_skip != skip:
+            self.architecture += f", color skip {self.color_skip:g}"
 
     def forward(self, x: Tensor) -> Tensor:
-        return (1 - self.skip) * self.model(x) + self.skip * x if self.skip else self.model(x)
+        made = self.model(x)
+        if not self.skip and not self.color_skip:
+            return made
+        missing = x - made
+        brightness = missing.mean(dim=1, keepdim=True)
+        return made + self.skip * brightness + self.color_skip * (missing - brightness)
 
 
 def _run(widths: Widths) -> str:
@@ -207,7 +220,7 @@ def make_generator(config: TrainingConfig) -> Generator:
         return initialise(UnetGenerator(config.ngf, config.generator_multiple.bit_length() - 1))
     widths = Widths.of(config.ngf, config.n_blocks, config.trunk)
     separable = config.generator == "mobile_resnet"
-    return initialise(ResnetGenerator(widths, config.upsampling, separable, config.skip, config.downsampling))
+    return initialise(ResnetGenerator(widths, config.upsampling, separable, config.skip, config.downsampling, config.color_skip))
 
 
 def initialise(network: M) -> M:

@@ -29,10 +29,10 @@ def write_weights(run: Path, folder: Path, best: bool = False) -> Iterator[Path]
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_usual(config):
         log.warning(
-            "no .pth files: other programs have no downsampling=%s, upsampling=%s or skip=%g, and would take the weights for others",
-            config.downsampling, config.upsampling, config.skip,
+            "no .pth files: others have no downsampling=%s, upsampling=%s, skip or color_skip, and would take the weights for other ones",
+            config.downsampling, config.upsampling,
         )  # fmt: skip
-    fields = json.dumps({name: getattr(config, name) for name in (*GENERATOR_FIELDS, "skip")})
+    fields = json.dumps({name: getattr(config, name) for name in (*GENERATOR_FIELDS, "skip", "color_skip")})
     for name, generator in generators.items():
         state = {key: tensor.contiguous() for key, tensor in generator.state_dict().items()}
         metadata = {"architecture": generator.architecture, "steps": str(step), FIELDS: fields}
@@ -50,7 +50,7 @@ def write_weights(run: Path, folder: Path, best: bool = False) -> Iterator[Path]
 
 def _is_usual(config: TrainingConfig) -> bool:
     plain = config.generator != "mobile_resnet" and config.trunk in (None, 4 * config.ngf)
-    return plain and config.downsampling == "strided" and config.upsampling == "transposed" and not config.skip
+    return plain and config.downsampling == "strided" and config.upsampling == "transposed" and not config.skip and not config.color_skip
 
 
 def read_fields(content: bytes) -> dict[str, Any] | None:

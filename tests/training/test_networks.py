@@ -209,8 +209,21 @@ def test_skip_adds_a_share_of_the_input() -> None:
     generator = make_generator(load_config("lite", source="x", target="y", skip=0.3))
     x = torch.randn(1, 3, 32, 32).clamp(-1, 1)
     with torch.no_grad():
-        assert torch.allclose(generator(x), 0.7 * generator.model(x) + 0.3 * x)
+        assert torch.allclose(generator(x), 0.7 * generator.model(x) + 0.3 * x, atol=1e-6)
     assert generator.architecture.endswith("skip 0.3")
+
+
+def test_skip_of_colours_leaves_brightness_to_the_generator() -> None:
+    generator = make_generator(load_config("lite", source="x", target="y", skip=0.2, color_skip=0.6))
+    x = torch.randn(1, 3, 32, 32).clamp(-1, 1)
+    with torch.no_grad():
+        y, made = generator(x), generator.model(x)
+    assert torch.allclose(y.mean(1), 0.8 * made.mean(1) + 0.2 * x.mean(1), atol=1e-6)
+    assert torch.allclose(y[:, 0] - y[:, 1], 0.4 * (made[:, 0] - made[:, 1]) + 0.6 * (x[:, 0] - x[:, 1]), atol=1e-6)
+    assert generator.architecture.endswith("skip 0.2, color skip 0.6")
+
+
+def test_skip_is_for_resnets() -> None:
     with pytest.raises(ConfigError, match="skip is for ResNets"):
         load_config("lite", source="x", target="y", generator="unet_128", skip=0.3)
 
