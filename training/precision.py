@@ -155,16 +155,16 @@ def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes:
     """
     probes, bound = calibration[:PROBES], MARGIN * LARGEST["int8"]
     model = equalise(model, probes)
-    expected = _translate(model, probes)
+    expected = _translate(model, calibration)
 
-    def difference(graph: bytes) -> float:
-        return _differences(_translate(graph, probes), expected)["worst_picture"]
+    def difference(graph: bytes, pictures: Sequence[Pixels] = calibration) -> float:
+        return _differences(_translate(graph, pictures), expected[: len(pictures)])["worst_picture"]
 
     quantised = quantise(model, calibration)
     if difference(quantised) <= bound:
         return quantised
     names = quantisable(model)
-    alone = {name: difference(quantise(model, probes, [name])) for name in names}
+    alone = {name: difference(quantise(model, probes, [name]), probes) for name in names}
     names.sort(key=alone.__getitem__)
     errors = np.sqrt(np.cumsum([alone[name] ** 2 for name in names]))  # errors of rounding add as if independent
     for count in range(max(1, int((errors <= bound).sum())), 0, -1):
