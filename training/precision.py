@@ -6,6 +6,7 @@ Each keeps uint8 pictures in and out, and is kept only where it is close enough 
 import logging
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,13 +167,13 @@ def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes:
     names = quantisable(model)
     alone = {name: difference(quantise(model, probes, [name]), probes) for name in names}
     names.sort(key=alone.__getitem__)
-    errors = np.sqrt(np.cumsum([alone[name] ** 2 for name in names]))  # errors of rounding add as if independent
-    for count in range(max(1, int((errors <= bound).sum())), 0, -1):
-        quantised = quantise(model, calibration, names[:count])
-        if difference(quantised) <= bound:
-            break
+
+    def is_too_far(count: int) -> bool:
+        return difference(quantise(model, calibration, names[:count])) > bound
+
+    count = max(1, bisect_right(range(1, len(names)), False, key=is_too_far))
     log.warning("INT8: %d of %d convolutions stay in fp32, which INT8 would take too far", len(names) - count, len(names))
-    return quantised
+    return quantise(model, calibration, names[:count])
 
 
 class _Reader(CalibrationDataReader):
