@@ -59,7 +59,8 @@ def variants(model: bytes, calibration: Sequence[Pixels], tests: Sequence[Pixels
     expected = _translate(model, tests)
     graphs: list[tuple[Precision, bytes]] = [("fp16", halve(model))]
     if calibration:
-        graphs.append(("int8", _quantise_closely(model, calibration)))
+        if quantised := _quantise_closely(model, calibration):
+            graphs.append(("int8", quantised))
     else:
         log.warning("no INT8 graph: it is calibrated on pictures of the domains, and none were given")
     kept = []
@@ -149,8 +150,9 @@ def equalise(model: bytes, pictures: Sequence[Pixels]) -> bytes:
     return scaled.SerializeToString()
 
 
-def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes:
-    """With as many convolutions in INT8 as keep the difference well within its bound; the most sensitive stay in fp32.
+def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes | None:
+    """With as many convolutions in INT8 as keep the difference well within its bound; the most sensitive stay in fp32. None where
+    that would be most of them, since little would be gained.
 
     They are found on pictures that it is calibrated on, so that the tests remain a judgement of pictures not seen.
     """
@@ -171,7 +173,11 @@ def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes:
     def is_too_far(count: int) -> bool:
         return difference(quantise(model, calibration, names[:count])) > bound
 
-    count = max(1, bisect_right(range(1, len(names)), False, key=is_too_far))
+    fewest = len(names) // 2
+    count = fewest + bisect_right(range(fewest, len(names)), False, key=is_too_far) - 1
+    if count < fewest:
+        log.warning("no INT8 graph: more than half of the convolutions would have to stay in fp32 to stay within %g/255", LARGEST["int8"])
+        return None
     log.warning("INT8: %d of %d convolutions stay in fp32, which INT8 would take too far", len(names) - count, len(names))
     return quantise(model, calibration, names[:count])
 
