@@ -9,13 +9,14 @@ serve: .venv/serve
 serve-gpu: .venv/serve-gpu
 	$(BIN)/cyclegan serve
 
-# All that a change may break soon: some minutes.
+# All that a change may break soon: some minutes. Two files at a time, each with a processor; then what needs the machine for itself.
 test: .venv/test debian
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not alone"
+	$(BIN)/python -m pytest -m "alone and not slow"
 
-# And what takes long: clusters, fuzzing, the soak's short form, lowest versions.
-test-all: .venv/test debian test-lowest
-	$(BIN)/python -m pytest
+# And what takes long: clusters, the soak's short form, the tutorial, lowest versions.
+test-all: test test-lowest
+	$(BIN)/python -m pytest -m slow
 
 # The lower bounds in pyproject.toml, by the tests of the service that need nothing else.
 test-lowest: .venv/test
