@@ -1,6 +1,7 @@
 """Colours to sRGB, through an ICC profile or by what the format says of them, and transparency onto white."""
 
 import io
+import struct
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image, ImageCms
 from pictures import signals
 from pictures.signals import Signal
 
+_VIDEO_CURVES, _SRGB_CURVE = (1, 2, 6, 11), 13
+"""In profiles the former stand for the latter, as browsers take them."""
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 
 
@@ -27,6 +30,20 @@ def to_srgb(image: Image.Image, profile: bytes | None, signal: Signal | None) ->
     flat = Image.new("RGB", image.size, "white")
     flat.paste(colours, mask=alpha)
     return flat
+
+
+def told(profile: bytes | None, signal: Signal | None) -> tuple[bytes | None, Signal | None]:
+    """What counts of the two: H.273's numbers in the profile (its tag `cicp`), which can mean HDR; then the profile; then the signal."""
+    if profile is None or profile[16:20] not in (b"RGB ", b"GRAY"):
+        return profile, signal
+    count = min(int.from_bytes(profile[128:132], "big"), (len(profile) - 132) // 12)
+    for name, start, _ in struct.iter_unpack(">4sII", profile[132 : 132 + 12 * count]):
+        cicp = profile[start + 8 : start + 12]
+        if name == b"cicp" and cicp[2:] == b"\0\1":
+            primaries, transfer = cicp[0], _SRGB_CURVE if cicp[1] in _VIDEO_CURVES else cicp[1]
+            if signals.are_known(primaries, transfer):
+                return None, signals.from_numbers(primaries, transfer)
+    return profile, signal
 
 
 def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from models.padding import Pixels
-from pictures import bmp, gif, heif, jpeg, jxl, png, tags, tiff, unusual_tiff, webp
-from pictures.colours import to_srgb
+from pictures import bmp, deep, gif, heif, jpeg, jxl, png, tags, tiff, unusual_tiff, webp
+from pictures.colours import to_srgb, told
 from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
 from pictures.identify import identify
 from pictures.orientation import upright, upright_size
@@ -104,10 +104,15 @@ def decode(opened: Opened, size: float | None) -> Picture:
             orientation = _orientation(image) if parts.orientation is None else parts.orientation
             image.info.pop("xmp", None)  # in which Pillow would find an orientation, unlike browsers
             image.load()
-            whole = _on_canvas(to_8_bits(image, parts), parts.canvas)
+            profile, signal = parts.profile or image.info.get("icc_profile"), parts.signal
+            if image.mode not in ("CMYK", "LAB"):
+                profile, signal = told(profile, signal)
+            narrow = to_8_bits(image, parts)
+            if signal is not None and (recoloured := deep.recoloured(narrow, image, parts, signal)):
+                narrow, signal = recoloured, None
+            whole = _on_canvas(narrow, parts.canvas)
             shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-            profile = None if parts.overrules else parts.profile or image.info.get("icc_profile")
-            pixels = np.asarray(upright(to_srgb(shrunk, profile, parts.signal), orientation))
+            pixels = np.asarray(upright(to_srgb(shrunk, profile, signal), orientation))
             return Picture(pixels, opened.format, upright_size(width, height, orientation))
         except PictureError:
             raise
@@ -176,7 +181,7 @@ def _unopened(file_format: str, content: bytes, error: Exception) -> PictureErro
 
 
 def _orientation(image: Image.Image) -> int:
-    return tags.orientation(image.info.get("exif") or b"")
+    return tags.orientation((image.info.get("exif") or b"").removeprefix(b"Exif\0\0"))
 
 
 def _on_canvas(frame: Image.Image, canvas: tuple[int, int, int, int] | None) -> Image.Image:

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from pictures import signals
+from pictures import av1, signals
 from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
@@ -27,7 +27,10 @@ def parts(content: bytes) -> Parts:
             peak = float(int.from_bytes(content[start : start + 2], "big")) or peak
         elif kind == b"mdcv":
             peak = peak or int.from_bytes(content[start + 16 : start + 20], "big") / 10_000
-    primaries, transfer = struct.unpack(">HH", (numbers or b"").ljust(4, b"\0"))
+    if numbers is None:
+        primaries, transfer = next(filter(None, map(av1.colour_numbers, _streams(content))), (0, 0))
+    else:
+        primaries, transfer = struct.unpack(">HH", numbers.ljust(4, b"\0"))
     signal = signals.from_numbers(primaries, _SRGB_CURVE if transfer in _VIDEO_CURVES else transfer, peak)
     return Parts(content, profile=profile, signal=signal)
 
@@ -60,8 +63,7 @@ def _of_primary(content: bytes) -> Iterator[Box]:
     if item_properties is None or container is None or primary is None:
         return
     everything = list(_boxes(content, *container[1:]))
-    wide = content[primary[1]] > 0
-    item = int.from_bytes(content[primary[1] + 4 : primary[1] + (8 if wide else 6)], "big")
+    item = int.from_bytes(content[primary[1] + 4 : primary[1] + (8 if content[primary[1]] else 6)], "big")
     own = [
         everything[index - 1]
         for associations in _boxes(content, *item_properties[1:])
@@ -70,6 +72,32 @@ def _of_primary(content: bytes) -> Iterator[Box]:
         if 0 < index <= len(everything)
     ]
     yield from own if any(kind == b"colr" for kind, _, _ in own) else everything
+
+
+def _streams(content: bytes) -> Iterator[bytes]:
+    """The start of each item's data, as far as it lies in the file (by iloc, 8.11.3)."""
+    location = _inside(content, _inside(content, (b"", 0, len(content)), b"meta"), b"iloc", 4)
+    if location is None:
+        return
+    at, version = location[1] + 6, content[location[1]]
+    sizes = content[at - 2 : at].ljust(2, b"\0")
+    offset_size, length_size, base_size, index_size = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4, sizes[1] & 15 if version else 0
+
+    def take(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(content[at - size : at], "big")
+
+    name_size = 4 if version == 2 else 2
+    for _ in range(min(take(name_size), MAX_BOXES)):
+        take(name_size)
+        elsewhere = (take(2) & 15 if version else 0) + take(2)
+        base, extents = take(base_size), take(2)
+        take(index_size)
+        start, length = base + take(offset_size), take(length_size)
+        at += (extents - 1) * (index_size + offset_size + length_size)
+        if not elsewhere:
+            yield content[start : start + min(length, 512)]
 
 
 def _associated(content: bytes, box: Box, item: int) -> list[int]:

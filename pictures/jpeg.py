@@ -10,6 +10,8 @@ MAX_SEGMENTS = 10_000
 MAX_SCANS = 100
 """Each is a walk over all blocks, however little is in it; programs write ten or so."""
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_SHORTEST_EXIF = 12
+"""Bytes; what is shorter is no Exif to browsers, which look for the next."""
 _SCAN, _END, _EXIF, _PROFILE, _ADOBE = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
 _FRAMES = {
     0xC3: "lossless",
@@ -27,6 +29,8 @@ _FRAMES = {
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture where it is made to keep a decoder busy, NotAPicture where it is a kind that no decoder here knows."""
     kept, exif, at = [content[:2]], b"", 2
+    profile: dict[int, bytes] = {}
+    pieces = 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(content, at)
         if marker is None or marker[1][0] == _END:
@@ -35,14 +39,22 @@ def parts(content: bytes) -> Parts:
         if kind == _SCAN:
             _count_scans(content, start)
             kept.append(content[start - 2 :])
-            return Parts(b"".join(kept), orientation=tags.orientation(exif))
+            whole = all(number in profile for number in range(1, pieces + 1))
+            return Parts(
+                b"".join(kept),
+                orientation=tags.orientation(exif),
+                profile=b"".join(profile[number] for number in range(1, pieces + 1)) if whole else None,
+            )
         if kind in (0x01, 0xD8):  # without a length
             at = start
             continue
         at = start + max(2, int.from_bytes(content[start : start + 2], "big"))
         body = content[start + 2 : at]
-        if kind == _EXIF and body.startswith(b"Exif\0\0"):
-            exif = exif or body
+        if kind == _EXIF and body.startswith(b"Exif\0") and len(body) >= _SHORTEST_EXIF:
+            exif = exif or body[6:]
+        elif kind == _PROFILE and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
+            pieces = pieces or body[13]
+            profile.setdefault(body[12], body[14:])
         elif kind == 0xF7 or (kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC)):
             _check_frame(kind, body)
         if _counts(kind, body):
@@ -55,7 +67,7 @@ def parts(content: bytes) -> Parts:
 def _counts(kind: int, body: bytes) -> bool:
     """Whether the segment says something about the pixels."""
     if 0xE0 <= kind <= 0xEF:
-        return kind == 0xE0 or (kind == _ADOBE and body.startswith(b"Adobe")) or (kind == _PROFILE and body.startswith(b"ICC_PROFILE\0"))
+        return kind == 0xE0 or (kind == _ADOBE and body.startswith(b"Adobe"))
     return kind != 0xFE  # a comment
 
 

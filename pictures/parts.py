@@ -20,9 +20,7 @@ class Parts:
     profile: bytes | None = None
     """ICC; None: the decoder's, if it finds one."""
     signal: Signal | None = None
-    """What the colours mean where there is no profile; None: sRGB."""
-    overrules: bool = False
-    """Whether `signal` counts, be it None, even where there is a profile."""
+    """What the colours mean where no profile tells it; None: sRGB."""
     depth: int = 8
     """Bits of a sample."""
     key: tuple[int, ...] | None = None

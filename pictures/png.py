@@ -40,13 +40,13 @@ def parts(content: bytes) -> Parts:
                 kept.append(whole)
                 if kind in (b"IHDR", b"tRNS"):
                     told[kind] = body
-            case b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" | b"cLLI" | b"mDCV" | b"eXIf" if not pixels_seen or kind == b"eXIf":
+            case b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" | b"cLLI" | b"mDCV" | b"eXIf" if not pixels_seen:
                 told.setdefault(kind, body)
             case _ if kind[:1].isupper() and kind.isalpha():
                 kept.append(whole)  # which a decoder must know, and will say that it does not
     header = told.get(b"IHDR", b"").ljust(13, b"\0")
     width, height, depth, colour_type = struct.unpack_from(">IIBB", header)
-    signal, overrules = _signal(told)
+    numbers = _numbers(told.get(b"cICP", b""))
     canvas = None
     if len(frame) > 1:
         canvas = (width, height, *struct.unpack_from(">II", control, 12))
@@ -55,9 +55,8 @@ def parts(content: bytes) -> Parts:
         content[:8] + b"".join(kept),
         canvas=canvas,
         orientation=tags.orientation(told.get(b"eXIf", b"")),
-        profile=_profile(told.get(b"iCCP", b"")),
-        signal=signal,
-        overrules=overrules,
+        profile=None if numbers else _profile(told.get(b"iCCP", b"")),
+        signal=signals.from_numbers(*numbers, _peak(told)) if numbers else _gamma(told),
         key=_key(told.get(b"tRNS", b""), colour_type, depth),
         depth=depth,
     )
@@ -81,19 +80,21 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     raise BrokenPicture(f"The PNG has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it anew.")
 
 
-def _signal(told: dict[bytes, bytes]) -> tuple[Signal | None, bool]:
-    """The colours, and whether they count before a profile: cICP, iCCP, sRGB, and then gAMA with cHRM, as PNG's third edition has it."""
-    cicp = told.get(b"cICP", b"")
-    if len(cicp) == 4 and cicp[2:] == b"\0\1" and signals.are_known(cicp[0], cicp[1]):
-        return signals.from_numbers(cicp[0], cicp[1], _peak(told)), True
+def _numbers(cicp: bytes) -> tuple[int, int] | None:
+    """Of primaries and curve, which count before a profile, as PNG's third edition has it."""
+    return (cicp[0], cicp[1]) if len(cicp) == 4 and cicp[2:] == b"\0\1" and signals.are_known(cicp[0], cicp[1]) else None
+
+
+def _gamma(told: dict[bytes, bytes]) -> Signal | None:
+    """gAMA with cHRM, which count behind a profile and sRGB."""
     gamma = int.from_bytes(told.get(b"gAMA", b""), "big") / 100_000
     if b"sRGB" in told or not gamma:
-        return None, False
+        return None
     chromaticities = told.get(b"cHRM", b"")
     if len(chromaticities) == 32:
         primaries = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities))
-        return (Signal(primaries, 1 / gamma) if signals.are_sound(primaries) else None), False
-    return (None if abs(gamma / _SRGB_GAMMA - 1) < _ABOUT else Signal(transfer=1 / gamma)), False
+        return Signal(primaries, 1 / gamma) if signals.are_sound(primaries) else None
+    return None if abs(gamma / _SRGB_GAMMA - 1) < _ABOUT else Signal(transfer=1 / gamma)
 
 
 def _peak(told: dict[bytes, bytes]) -> float | None:

@@ -59,16 +59,20 @@ def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _opaque(image: Image.Image, parts: Parts, key: tuple[int, ...]) -> Image.Image:
     """Alpha: 0 where the samples are those of `key`."""
-    values = np.asarray(image.convert("L") if image.mode == "1" else image)
-    if parts.depth == 16 and len(key) == 3:  # of which Pillow reads the high bytes
-        values = values.astype(np.uint16) << 8 | _low_bytes(parts.content)
+    values = np.asarray(image.convert("L") if image.mode == "1" else image) if parts.depth < 16 else sixteen_bits(image, parts)
     scale = 255 // (2**parts.depth - 1) if parts.depth < 8 else 1  # as Pillow reads 1, 2 and 4 bits
     hidden = values.reshape(*values.shape[:2], -1) == np.asarray(key) * scale
     return Image.fromarray(np.where(hidden.all(axis=-1), np.uint8(0), np.uint8(255)))
 
 
-def _low_bytes(content: bytes) -> NDArray[np.uint8]:
-    """Of a PNG with 16 bits a channel: it is read once more as if its bytes were in the other order."""
-    image = Image.open(io.BytesIO(content), formats=("PNG",))
-    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
-    return np.asarray(image)
+def sixteen_bits(image: Image.Image, parts: Parts) -> NDArray[np.uint16]:
+    """All of the samples of a PNG of 16 bits. Of several channels Pillow reads the high bytes: it reads the file once more as if the bytes
+    were in the other order, which it knows of all but grey with alpha."""
+    high = np.asarray(image)
+    if high.dtype != np.uint8:
+        return high.astype(np.uint16)
+    again = Image.open(io.BytesIO(parts.content), formats=("PNG",))
+    if again.tile[0].args == "LA;16B":
+        return high * np.uint16(257)
+    again.tile = [tile._replace(args=f"{again.mode};16L") for tile in again.tile]
+    return high[..., : len(again.mode)].astype(np.uint16) << 8 | np.asarray(again)

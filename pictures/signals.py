@@ -35,6 +35,7 @@ PRIMARIES: dict[int, Primaries] = {
 GAMMAS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 11: 2.4, 14: 2.4, 15: 2.4}
 """H.273, table 3, as exponents. For video's curve (BT.709 and its like) it is that of video's screens (BT.1886), as in browsers."""
 _SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG = 7, 13, 16, 17, 18
+HDR = (_PQ, _HLG)
 REFERENCE_WHITE = 203.0
 """Luminance in cd/m² that white paper has in HDR pictures (BT.2408)."""
 _PEAK = 1000.0
@@ -67,22 +68,22 @@ def from_numbers(primaries: int, transfer: int, peak: float | None = None) -> Si
     return signal if known or signal.primaries != SRGB else None
 
 
-def to_srgb(pixels: Pixels, signal: Signal) -> Pixels:
-    """(h, w, 3), RGB in the signal's colours, in sRGB."""
-    height, width = pixels.shape[:2]
-    converted = np.empty_like(pixels)
+def to_srgb(samples: Pixels | NDArray[np.uint16], signal: Signal) -> Pixels:
+    """(h, w, 3), RGB in the signal's colours, of 8 or 16 bits, in sRGB."""
+    height, width = samples.shape[:2]
+    converted = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP // width)
-    curve, matrix, encoded = _light(signal), _matrix(signal.primaries, SRGB), _srgb_curve()
+    curve, matrix, encoded = _light(signal, np.iinfo(samples.dtype).max), _matrix(signal.primaries, SRGB), _srgb_curve()
     for top in range(0, height, rows):
-        light = curve[pixels[top : top + rows]]
-        light = _mapped(light, signal) @ _matrix(BT2020, SRGB).T if signal.transfer in (_PQ, _HLG) else light @ matrix.T
+        light = curve[samples[top : top + rows]]
+        light = _mapped(light, signal) @ _matrix(BT2020, SRGB).T if signal.transfer in HDR else light @ matrix.T
         converted[top : top + rows] = encoded[np.rint(light.clip(0, 1) * (_STEPS - 1)).astype(np.uint16)]
     return converted
 
 
-def _light(signal: Signal) -> Floats:
-    """Linear light of each byte: 1 is white, in HDR the reference white."""
-    value = np.arange(256) / 255
+def _light(signal: Signal, highest: int) -> Floats:
+    """Linear light of each sample, which go from 0 to `highest`: 1 is white, in HDR the reference white."""
+    value = np.arange(highest + 1) / highest
     match signal.transfer:
         case float():
             light = value**signal.transfer

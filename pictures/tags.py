@@ -75,10 +75,10 @@ def directories(content: bytes) -> Iterator[Directory]:
 def orientation(exif: bytes) -> int:
     """1 to 8, as Exif says it; 1 where it says nothing that can be read."""
     try:
-        first = next(directories(exif.removeprefix(b"Exif\0\0")))
+        first = next(directories(exif))
     except BrokenPicture:
         return 1
-    said = first.number(274, 1) if first.entries.get(274, (0,))[0] == 3 else 1  # of another type, browsers ignore it
+    said = first.number(274, 1) if first.entries.get(274, (0, 0))[:2] == (3, 1) else 1  # of another type or several, browsers ignore it
     return said if 1 <= said <= 8 else 1
 
 

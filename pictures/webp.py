@@ -14,7 +14,7 @@ def parts(content: bytes) -> Parts:
     size, exif, at = None, b"", 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(content):
-            return Parts(content, size=size, orientation=tags.orientation(exif))
+            return Parts(content, size=size, orientation=tags.orientation(exif.removeprefix(b"Exif\0\0")))
         kind, length = struct.unpack_from("<4sI", content, at)
         body = content[at + 8 : at + 8 + (10 if kind != b"EXIF" else length)]
         if kind == b"VP8X" and len(body) == 10:  # an animation's decoder takes memory for it at once
