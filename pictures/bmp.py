@@ -35,8 +35,10 @@ def _masks(content: bytes, header_size: int, bits: int, compression: int) -> tup
     if compression not in (_BITFIELDS, _ALPHA_BITFIELDS) and not (compression == _RGB and bits == 32 and header_size >= _V4):
         return None
     with_alpha = header_size >= 56 or compression == _ALPHA_BITFIELDS
-    masks = struct.unpack_from("<4I", content, 54)
-    return masks if with_alpha else (*masks[:3], 0)
+    red, green, blue, alpha = struct.unpack_from("<4I", content, 54)
+    if compression == _RGB:  # whose header's masks do not count but alpha's
+        return (*_BGRA[:3], alpha)
+    return red, green, blue, alpha if with_alpha else 0
 
 
 def _with_bytes(content: bytes, width: int, height: int, bits: int, masks: tuple[int, ...]) -> bytes:

@@ -89,7 +89,8 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
         except Exception as error:  # decoders raise anything at all
             raise _unopened(file_format, content, error) from error
         opened = Opened(image, parts, file_format, name)
-        _check_size(opened.width, opened.height, max_pixels)
+        for width, height in (image.size, (opened.width, opened.height)):
+            _check_size(width, height, max_pixels)
         return opened
 
 

@@ -35,7 +35,8 @@ def parts(content: bytes) -> Parts:
     return Parts(content, profile=profile, signal=signal)
 
 
-def _boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
+def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
+    """Those that lie one behind the other between two places of a file. Raises BrokenPicture where there are too many."""
     for _ in range(MAX_BOXES):
         if start + 8 > end:
             return
@@ -51,7 +52,7 @@ def _boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
 
 def _inside(content: bytes, box: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
     """The first box of a kind in a box, behind `skipped` bytes of its own."""
-    return None if box is None else next((each for each in _boxes(content, box[1] + skipped, box[2]) if each[0] == kind), None)
+    return None if box is None else next((each for each in boxes(content, box[1] + skipped, box[2]) if each[0] == kind), None)
 
 
 def _of_primary(content: bytes) -> Iterator[Box]:
@@ -62,11 +63,11 @@ def _of_primary(content: bytes) -> Iterator[Box]:
     primary = _inside(content, meta, b"pitm", 4)
     if item_properties is None or container is None or primary is None:
         return
-    everything = list(_boxes(content, *container[1:]))
+    everything = list(boxes(content, *container[1:]))
     item = int.from_bytes(content[primary[1] + 4 : primary[1] + (8 if content[primary[1]] else 6)], "big")
     own = [
         everything[index - 1]
-        for associations in _boxes(content, *item_properties[1:])
+        for associations in boxes(content, *item_properties[1:])
         if associations[0] == b"ipma"
         for index in _associated(content, associations, item)
         if 0 < index <= len(everything)
@@ -127,5 +128,5 @@ def _of_track(content: bytes) -> Iterator[Box]:
         box = _inside(content, box, kind)
     description = _inside(content, box, b"stsd")
     if description is not None:
-        for _, start, end in _boxes(content, description[1] + 8, description[2]):
-            yield from _boxes(content, start + 78, end)
+        for _, start, end in boxes(content, description[1] + 8, description[2]):
+            yield from boxes(content, start + 78, end)

@@ -1,6 +1,7 @@
 """JPEG XL: its size, which its plugin tells only once it has decoded the picture (ISO/IEC 18181-1, D.2)."""
 
 from pictures.errors import BrokenPicture
+from pictures.heif import boxes
 from pictures.parts import Parts
 
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
@@ -24,21 +25,22 @@ def parts(content: bytes) -> Parts:
     height = side()
     ratio = _RATIOS.get(take(3))
     width = height * ratio[0] // ratio[1] if ratio else side()
-    return Parts(content, size=(width, height), orientation=1)
+    plain = take(1)
+    orientation = 1 if plain or not take(1) else take(3) + 1
+    return Parts(content, size=(width, height), orientation=orientation if _holds_jpeg(content) else 1)
 
 
 def _codestream(content: bytes) -> bytes:
     """From its first byte on, out of its container where it has one."""
     if content[:2] == b"\xff\x0a":
         return content[:64]
-    at = 0
-    while at + 8 <= len(content):
-        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        start = at + 8
-        if length == 1:
-            length, start = int.from_bytes(content[start : start + 8], "big"), start + 8
+    for kind, start, _ in boxes(content, 0, len(content)):
         if kind in (b"jxlc", b"jxlp"):
             start += 4 if kind == b"jxlp" else 0
             return content[start : start + 64]
-        at = max(at + length, start) if length else len(content)
     raise BrokenPicture("The JPEG XL ends before its pixels: send it whole.")
+
+
+def _holds_jpeg(content: bytes) -> bool:
+    """Whether it is a JPEG, packed, which its plugin unpacks and does not turn upright."""
+    return content[:2] != b"\xff\x0a" and any(kind == b"jbrd" for kind, *_ in boxes(content, 0, len(content)))

@@ -8,7 +8,11 @@ from pictures.tags import Directory, directories
 
 MAX_STRIPS = 2**20
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _ORIENTATION, _PER_PIXEL = 254, 258, 259, 262, 271, 273, 274, 277
-_PLANAR, _PALETTE, _TILES, _SAMPLE_FORMAT, _DNG_VERSION = 284, 320, 324, 339, 50706
+_PLANAR, _PALETTE, _TILES, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION = 284, 320, 324, 338, 339, 50706
+_PREMULTIPLIED, _STRAIGHT = 1, 2
+_CMYK = 5
+_UNKNOWN_TO_PILLOW = (50001,)
+"""Compressions: WebP."""
 _MOSAICS, _RAW_COMPRESSIONS = (32803, 34892), (32767, 32770, 34713, 65535)
 _MAKERS = {
     "NIKON": "NEF", "SONY": "ARW", "CANON": "CR2", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW", "HASSELBLAD": "3FR",
@@ -29,6 +33,8 @@ def parts(content: bytes) -> Parts:
     _refuse_raw(content, everything)
     if first.stored() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
         raise BrokenPicture("The TIFF's directory names more than there is in the file: save it anew.")
+    if first.number(_PHOTOMETRIC) == _CMYK and first.number(_EXTRA) in (_PREMULTIPLIED, _STRAIGHT):
+        raise NotAPicture("This is a TIFF of a kind that is not taken (CMYK with transparency): flatten it, or export it as PNG.")
     orientation = first.number(_ORIENTATION, 1)
     return Parts(
         size=(first.number(256), first.number(257)),
@@ -70,11 +76,12 @@ def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
 
 
 def _is_misread(first: Directory) -> bool:
-    """By Pillow: planes of 16 bits, signed bytes, and packed numbers of 32 bits that are not in the processor's order."""
+    """By Pillow, or not read at all once it is open: planes of 16 bits or premultiplied, signed bytes, and packed numbers of 32 bits or with signs that are not in the
+    processor's order."""
     bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
-    planes = first.number(_PLANAR, 1) == 2 and bits > 8
-    swapped = first.order == ">" and bits == 32 and first.number(_COMPRESSION, 1) != 1
-    return planes or swapped or (signed and bits == 8)
+    planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or first.number(_EXTRA) == _PREMULTIPLIED)
+    swapped = first.order == ">" and (bits == 32 or signed) and first.number(_COMPRESSION, 1) != 1
+    return planes or swapped or (signed and bits == 8) or first.number(_COMPRESSION) in _UNKNOWN_TO_PILLOW
 
 
 def _for_decoder(content: bytes, first: Directory) -> bytes:

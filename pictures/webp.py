@@ -1,4 +1,4 @@
-"""WebP: its size and its orientation, from its chunks."""
+"""WebP: its size and orientation, from its chunks; of an animation the first frame as a picture of its own, and where it lies."""
 
 import struct
 
@@ -7,19 +7,47 @@ from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
 MAX_CHUNKS = 100_000
+_ALPHA, _PROFILE = 0x10, 0x20
+_FRAME_HEADER = 16
 
 
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture where it is made to keep a decoder busy."""
-    size, exif, at = None, b"", 12
+    told: dict[bytes, bytes] = {}
+    at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(content):
-            return Parts(content, size=size, orientation=tags.orientation(exif.removeprefix(b"Exif\0\0")))
+            return _of(content, told)
         kind, length = struct.unpack_from("<4sI", content, at)
-        body = content[at + 8 : at + 8 + (10 if kind != b"EXIF" else length)]
-        if kind == b"VP8X" and len(body) == 10:  # an animation's decoder takes memory for it at once
-            size = (int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1)
-        elif kind == b"EXIF":
-            exif = exif or body
+        if kind in (b"VP8X", b"ICCP", b"ANMF", b"EXIF"):
+            told.setdefault(kind, content[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
     raise BrokenPicture(f"The WebP has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it anew.")
+
+
+def _of(content: bytes, told: dict[bytes, bytes]) -> Parts:
+    orientation = tags.orientation(told.get(b"EXIF", b"").removeprefix(b"Exif\0\0"))
+    header, frame = told.get(b"VP8X", b""), told.get(b"ANMF", b"")
+    if len(header) < 10:
+        return Parts(content, orientation=orientation)
+    size = _number(header[4:7]) + 1, _number(header[7:10]) + 1
+    if len(frame) <= _FRAME_HEADER:
+        return Parts(content, size=size, orientation=orientation)
+    return Parts(
+        _still(frame),
+        size=size,
+        canvas=(*size, 2 * _number(frame[:3]), 2 * _number(frame[3:6])),
+        orientation=orientation,
+        profile=told.get(b"ICCP") if header[0] & _PROFILE else None,
+    )
+
+
+def _still(frame: bytes) -> bytes:
+    """A WebP of a frame of an animation."""
+    extended = struct.pack("<4sII", b"VP8X", 10, _ALPHA) + frame[6:12]
+    body = b"WEBP" + extended + frame[_FRAME_HEADER:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _number(little_endian: bytes) -> int:
+    return int.from_bytes(little_endian, "little")
