@@ -35,4 +35,5 @@ def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uin
         samples = sixteen_bits(image, parts)
     else:
         return None
-    return samples[..., :3] if samples.ndim == 3 and samples.shape[2] >= 3 else np.dstack([samples.reshape(*samples.shape[:2], -1)[..., 0]] * 3)
+    channels = samples.reshape(*samples.shape[:2], -1)
+    return channels[..., :3] if channels.shape[2] >= 3 else channels[..., :1].repeat(3, axis=2)

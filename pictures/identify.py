@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from contextlib import suppress
 
 from pictures.errors import NotAPicture
 
@@ -17,7 +18,12 @@ _EXPORT = "export it as JPEG, PNG or TIFF and send that"
 _FRAME = "send a picture of it, as JPEG or PNG"
 _UNPACK = "unpack it and send the pictures in it"
 _RENDER = "export it as PNG and send that"
+_PAGE = "send the picture itself, not the page that shows it"
+_CURL = "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
+_AS_FILE = "send the picture's bytes as a file of multipart/form-data, or as the body itself"
 
+_MANGLED = ("\ufffd".encode(), "\x89PNG".encode(), "\xff\xd8\xff".encode(), b"\x89PNG\n", b"\x89PNG\r\r\n")
+"""Starts of pictures that were decoded and encoded as text, or whose ends of lines were changed."""
 _STARTS: list[tuple[bytes, str]] = [
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -51,6 +57,7 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"FLIF", "a FLIF picture", _EXPORT),
     (b"icns", "an Apple icon (ICNS)", _EXPORT),
     (b"\0\0\1\0", "a Windows icon (ICO)", _EXPORT),
+    (b"\0\0\2\0\0\0", "a Targa picture (TGA)", _EXPORT),
     (b"\0\0\2\0", "a Windows cursor (CUR)", _EXPORT),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _RENDER),
     (b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
@@ -70,12 +77,14 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"\xfd7zXZ\0", "a file compressed with xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", "send the picture itself, without compressing it or the body"),
     (b"PK\3\4", "a ZIP archive (or an office document, or a Krita or OpenRaster one)", _UNPACK),
+    (b"PK\5\6", "a ZIP archive with nothing in it", "send a picture"),
     (b"Rar!", "a RAR archive", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document", "send the pictures in it"),
     (b"SQLite format 3\0", "an SQLite database", "send a picture"),
     (b"\x7fELF", "a program", "send a picture"),
     (b"MZ", "a program", "send a picture"),
+    *((mark, "a picture that was turned into text on its way", "read and send it as bytes, in binary mode") for mark in _MANGLED),
 ]
 _BRANDS = {
     "avif": "avif avis",
@@ -88,15 +97,18 @@ _HEIF_OTHERS = {
     b"avci": ("an AVC picture in HEIF", _EXPORT),
 }
 _RIFF = {b"WAVE": ("a sound (WAV)", "send a picture"), b"AVI ": ("a video (AVI)", _FRAME), b"ACON": ("a Windows cursor (ANI)", _EXPORT)}
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_\-\s]+=*\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+=*")
+_NAMES = "|".join(map(re.escape, sorted(SUFFIXES)))
 _TEXTS: list[tuple[str, str, str]] = [
     (r"data:", "a data URI", "send the bytes behind its comma, decoded from base64"),
-    (r"(https?|ftp|file|s3|gs|blob)://?\S*\s*$", "an address", "fetch what is there and send its bytes"),
-    (r"[\[{]", "JSON", "send the picture's bytes as a file of multipart/form-data, or as the body itself"),
-    (r"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", "an SVG drawing", _RENDER),
-    (r"(<!--.*?-->\s*)*<(!doctype html|html|head|body|script)\b", "an HTML page", "send the picture itself, not the page that shows it"),
+    (r"((https?|ftp|file|s3|gs)://|blob:|www\.)\S*\s*$", "an address", "fetch what is there and send its bytes"),
+    (rf"[^\n]{{1,255}}({_NAMES})\s*$", "a file's name", _CURL),
+    (r"\w{1,40}=\S*\s*$", "a form's fields, URL-encoded", _AS_FILE),
+    (r"[\[{]", "JSON", _AS_FILE),
+    (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*|<!doctype svg[^>\[]*(\[.*?\]\s*)?>\s*)*+<svg\b", "an SVG drawing", _RENDER),
+    (r"(?><!--.*?-->\s*)*+<(!doctype html|html|head|body|script|meta|title|div|p|a|img)\b", "an HTML page", _PAGE),
     (r"<", "XML", "send a picture"),
-    (r"P[1-7]\s", "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT),
+    (r"P[1-7Ff]\s", "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT),
     (r"version https://git-lfs", "a pointer of Git LFS", "fetch the file that it stands for (git lfs pull) and send that"),
     (r"--\S+\r?\ncontent-", "a form", "name its boundary: Content-Type: multipart/form-data; boundary=…"),
 ]
@@ -134,12 +146,14 @@ def _by_brand(content: bytes) -> str:
 
 def _other(content: bytes) -> tuple[str, str]:
     if not content:
-        return "an empty file", "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
+        return "an empty file", _CURL
     for start, name, advice in _OTHERS:
         if content.startswith(start):
             return name, advice
     if content[:4] == b"RIFF" and content[8:12] in _RIFF:
         return _RIFF[content[8:12]]
+    if content[257:262] == b"ustar":
+        return "a tar archive", _UNPACK
     if content[128:132] == b"DICM":
         return "a DICOM picture", _EXPORT
     if content[4:8] in (b"moov", b"mdat", b"wide", b"free"):
@@ -149,7 +163,7 @@ def _other(content: bytes) -> tuple[str, str]:
     if not content.strip(b"\0"):
         return "nothing but zeros", "send the file again: it was copied or downloaded badly"
     text = _text(content[:2048])
-    return _kind_of_text(text, content) if text is not None else ("a file of an unknown kind", _EXPORT)
+    return _kind_of_text(text) if text is not None else ("a file of an unknown kind", _EXPORT)
 
 
 def _text(start: bytes) -> str | None:
@@ -162,21 +176,17 @@ def _text(start: bytes) -> str | None:
                 continue
             text = start[: error.start].decode(encoding)
         if not re.search(r"[\0-\x08\x0e-\x1a\x7f-\x9f]", text):
-            return text.lstrip()
+            return re.sub(r"""^\s*b?["']""", "", text).strip("\"' \r\n\t")
     return None
 
 
-def _kind_of_text(text: str, content: bytes) -> tuple[str, str]:
+def _kind_of_text(text: str) -> tuple[str, str]:
     for pattern, name, advice in _TEXTS:
         if re.match(pattern, text, re.IGNORECASE | re.DOTALL):
             return name, advice
-    start = content[:2048].strip(b"\"' \r\n\t")
-    if len(start) >= 16 and _BASE64.fullmatch(start):
-        whole = re.sub(rb"\s", b"", start).translate(bytes.maketrans(b"-_", b"+/"))
-        try:
-            kind = identify(base64.b64decode(whole[: len(whole) // 4 * 4]))
-        except (NotAPicture, binascii.Error):
-            kind = None
-        if kind is not None:
+    whole = re.sub(r"\s", "", text)
+    if len(whole) >= 16 and _BASE64.fullmatch(whole):
+        with suppress(NotAPicture, binascii.Error):
+            kind = identify(base64.b64decode(whole[: len(whole) // 4 * 4].translate(str.maketrans("-_", "+/"))))
             return f"base64 text of a {kind.upper()}", "decode it and send the bytes"
     return "text", "send the picture's bytes"

@@ -76,8 +76,8 @@ def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
 
 
 def _is_misread(first: Directory) -> bool:
-    """By Pillow, or not read at all once it is open: planes of 16 bits or premultiplied, signed bytes, and packed numbers of 32 bits or with signs that are not in the
-    processor's order."""
+    """By Pillow, or not read at all once it is open: planes of 16 bits or premultiplied, signed bytes, WebP inside, and packed numbers of
+    32 bits or with signs that are not in the processor's order."""
     bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
     planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or first.number(_EXTRA) == _PREMULTIPLIED)
     swapped = first.order == ">" and (bits == 32 or signed) and first.number(_COMPRESSION, 1) != 1
