@@ -17,9 +17,9 @@ def parts(content: bytes) -> Parts:
     colours = content[13 : 13 + _table(flags)]
     control, at, blocks = b"", 13 + _table(flags), 0
     while content[at : at + 1] not in (b",", b";", b""):
+        blocks += 1
         if content[at : at + 1] != b"!":
             at += 1
-            blocks += 1
         else:
             start, at = at, at + 2
             while at < len(content) and content[at] and blocks < MAX_BLOCKS:

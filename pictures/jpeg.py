@@ -9,7 +9,7 @@ from pictures.parts import Parts
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 100
 """Each is a walk over all blocks, however little is in it; programs write ten or so."""
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_MARKER = re.compile(rb"(?<!\xff)\xff++([^\x00\xff\xd0-\xd7])")
 _SHORTEST_EXIF = 12
 """Bytes; what is shorter is no Exif to browsers, which look for the next."""
 _SCAN, _END, _EXIF, _PROFILE, _ADOBE = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
@@ -29,8 +29,8 @@ _FRAMES = {
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture where it is made to keep a decoder busy, NotAPicture where it is a kind that no decoder here knows."""
     kept, exif, at = [content[:2]], b"", 2
-    profile: dict[int, bytes] = {}
-    pieces = 0
+    pieces: dict[int, bytes] = {}  # of the profile
+    count = 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(content, at)
         if marker is None or marker[1][0] == _END:
@@ -39,12 +39,7 @@ def parts(content: bytes) -> Parts:
         if kind == _SCAN:
             _count_scans(content, start)
             kept.append(content[start - 2 :])
-            whole = all(number in profile for number in range(1, pieces + 1))
-            return Parts(
-                b"".join(kept),
-                orientation=tags.orientation(exif),
-                profile=b"".join(profile[number] for number in range(1, pieces + 1)) if whole else None,
-            )
+            return Parts(b"".join(kept), orientation=tags.orientation(exif), profile=_joined(pieces, count))
         if kind in (0x01, 0xD8):  # without a length
             at = start
             continue
@@ -53,8 +48,8 @@ def parts(content: bytes) -> Parts:
         if kind == _EXIF and body.startswith(b"Exif\0") and len(body) >= _SHORTEST_EXIF:
             exif = exif or body[6:]
         elif kind == _PROFILE and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
-            pieces = pieces or body[13]
-            profile.setdefault(body[12], body[14:])
+            count = count or body[13]
+            pieces.setdefault(body[12], body[14:])
         elif kind == 0xF7 or (kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC)):
             _check_frame(kind, body)
         if _counts(kind, body):
@@ -62,6 +57,12 @@ def parts(content: bytes) -> Parts:
     else:
         raise BrokenPicture(f"The JPEG has more than {MAX_SEGMENTS:,} segments before its pixels: save it anew, without metadata.")
     raise BrokenPicture("The JPEG ends before its pixels: send it whole.")
+
+
+def _joined(pieces: dict[int, bytes], count: int) -> bytes | None:
+    """A profile out of its pieces, which are numbered from 1; None where one is missing."""
+    numbers = range(1, count + 1)
+    return b"".join(pieces[number] for number in numbers) if all(number in pieces for number in numbers) else None
 
 
 def _counts(kind: int, body: bytes) -> bool:

@@ -16,7 +16,7 @@ _UNKNOWN_TO_PILLOW = (50001,)
 _MOSAICS, _RAW_COMPRESSIONS = (32803, 34892), (32767, 32770, 34713, 65535)
 _MAKERS = {
     "NIKON": "NEF", "SONY": "ARW", "CANON": "CR2", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW", "HASSELBLAD": "3FR",
-    "PHASE ONE": "IIQ", "LEAF": "MOS", "MAMIYA": "MEF", "EPSON": "ERF", "KODAK": "DCR", "EASTMAN": "DCR", "OLYMPUS": "ORF",
+    "PHASE ONE": "IIQ", "LEAF": "MOS", "MAMIYA": "MEF", "SEIKO EPSON": "ERF", "KODAK": "DCR", "EASTMAN": "DCR", "OLYMPUS": "ORF",
     "PANASONIC": "RW2", "LEICA": "DNG",
 }  # fmt: skip
 _PHOTOMETRICS = {
@@ -67,10 +67,11 @@ def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
     mosaic = any(directory.number(_PHOTOMETRIC) in _MOSAICS for directory in everything)
     packed = any(directory.number(_COMPRESSION) in _RAW_COMPRESSIONS for directory in everything)
     thumbnail = first.number(_SUBFILE) & 1
-    if not (dng or mosaic or packed or thumbnail or content[8:10] == b"CR"):
+    cr2 = content[4:12] == b"\x10\0\0\0CR\2\0"
+    if not (dng or mosaic or packed or thumbnail or cr2):
         return
     maker = first.text(_MAKE)
-    suffix = "DNG" if dng else "CR2" if content[8:10] == b"CR" else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
+    suffix = "DNG" if dng else "CR2" if cr2 else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
     kind = f"a camera's raw file ({suffix or maker or 'its first picture is a thumbnail'})"
     raise NotAPicture(f"This is {kind}, and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF.")
 
