@@ -125,7 +125,7 @@ def identify(content: bytes) -> str:
         return "bmp"
     if content[4:8] == b"ftyp":
         return _by_brand(content)
-    name, advice = _other(content)
+    name, advice = what_else(content)
     raise NotAPicture(f"This is {name}, not a picture of a format that is taken ({TAKEN}): {advice}.")
 
 
@@ -144,7 +144,8 @@ def _by_brand(content: bytes) -> str:
     raise NotAPicture(f"This is a video (MP4 or its like), not a picture of a format that is taken ({TAKEN}): {_FRAME}.")
 
 
-def _other(content: bytes) -> tuple[str, str]:
+def what_else(content: bytes) -> tuple[str, str]:
+    """What a file is that is no picture of a format that is taken, by its start, and what to do with it."""
     if not content:
         return "an empty file", _CURL
     for start, name, advice in _OTHERS:

@@ -13,6 +13,8 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from pictures.errors import NotAPicture
+from pictures.identify import identify, what_else
 from service import problems
 from service.pipeline import Upload
 from service.routes.bodies import stream_body
@@ -26,6 +28,8 @@ IN_MEMORY = 1024 * 1024
 MAX_FIELDS = 1000
 MAX_PREAMBLE = 8192
 """Bytes before a form's first boundary."""
+FILE_TYPES = (b"image/", b"application/octet-stream")
+"""Of parts that are files even without a filename."""
 PLAIN = (b"binary", b"8bit", b"7bit", b"")
 """Transfer encodings that leave bytes as they are."""
 
@@ -123,7 +127,7 @@ class _Part:
 
 
 class _Form:
-    """The pictures of multipart/form-data (RFC 7578): each part with a filename, or of an image type, whatever its field is
+    """The pictures of multipart/form-data (RFC 7578): each part with a filename, or of a file's type, whatever its field is
     called."""
 
     def __init__(self, boundary: bytes, max_files: int, parameters: frozenset[str], parts: contextlib.ExitStack) -> None:
@@ -136,7 +140,7 @@ class _Form:
         self._open: _Part | None = None
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
-        self._complete = False
+        self._begun = self._complete = False
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
@@ -157,9 +161,10 @@ class _Form:
                 if self._open:
                     await self._open.spool()
         except FormParserError as error:
-            raise problems.malformed_body(str(error)) from None
+            line_ends = "find CR at end of boundary" in str(error)
+            raise problems.malformed_body("CR and LF do not follow a boundary at once" if line_ends else str(error)) from None
         if not self._complete:
-            raise problems.malformed_body("it ends before its last boundary")
+            raise problems.malformed_body("it ends before its last boundary" if self._begun else "its boundary is nowhere in it")
         sent = [part for part in self._pictures if part.name or not part.empty]  # without those that a page's user left empty
         if not sent:
             raise problems.no_picture(self._why_none())
@@ -183,10 +188,16 @@ class _Form:
         if not self._texts:
             return "The form holds no file"
         field, text = self._texts[0]
-        shown = text.decode("utf-8", "replace")
-        return f"The form holds no file, and its field {field} is the text {shown!r} (curl wants an @ before a file's name)"
+        try:
+            taken = identify(bytes(text))
+        except NotAPicture:
+            shown = text.decode("utf-8", "replace")
+            name, _ = what_else(bytes(text))
+            return f"The form holds no file, and its field {field} is {name}, {shown!r} (curl wants an @ before a file's name)"
+        return f"The form holds no file: its field {field} is a {taken.upper()}, but has no filename, as files of a form have"
 
     def _on_part_begin(self) -> None:
+        self._begun = True
         self._headers = {}
         self._open = None
 
@@ -204,7 +215,7 @@ class _Form:
         disposition = self._headers.get(b"content-disposition", b"")
         field = parse_options_header(disposition)[1].get(b"name", b"").decode("utf-8", "replace")
         filename = _filename(disposition)
-        if filename is None and not self._headers.get(b"content-type", b"").lower().startswith(b"image/"):
+        if filename is None and not self._headers.get(b"content-type", b"").lower().startswith(FILE_TYPES):
             if field in self._parameters:
                 raise problems.misplaced_parameter(field)
             if len(self._texts) == MAX_FIELDS:

@@ -92,6 +92,18 @@ def display_p3() -> bytes:
     return bytes(profile)
 
 
+def with_cicp(profile: bytes, primaries: int, transfer: int) -> bytes:
+    """A profile with one more tag, of H.273's numbers."""
+    count = struct.unpack_from(">I", profile, 128)[0]
+    tags = [struct.unpack_from(">4sII", profile, 132 + 12 * i) for i in range(count)]
+    body = profile[132 + 12 * count :]
+    body += b"\0" * (-len(body) % 4)
+    table = b"".join(struct.pack(">4sII", name, start + 12, size) for name, start, size in tags)
+    table += struct.pack(">4sII", b"cicp", 144 + 12 * count + len(body), 12)
+    whole = profile[:128] + struct.pack(">I", count + 1) + table + body + b"cicp\0\0\0\0" + bytes([primaries, transfer, 0, 1])
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
 def grey_profile(exponent: float) -> bytes:
     """Grey with a power as its curve."""
 
@@ -118,6 +130,18 @@ def with_nclx(content: bytes, primaries: int, transfer: int) -> bytes:
     """An AVIF or HEIC with other colour numbers."""
     at = content.index(b"colrnclx") + 8
     return content[:at] + struct.pack(">HH", primaries, transfer) + content[at + 4 :]
+
+
+def webp_on_canvas(still: bytes, size: tuple[int, int], canvas: tuple[int, int], at: tuple[int, int]) -> bytes:
+    """An animation of one frame, a WebP without metadata of that size, at a place of a larger canvas."""
+
+    def three(*numbers: int) -> bytes:
+        return b"".join(number.to_bytes(3, "little") for number in numbers)
+
+    frame = three(at[0] // 2, at[1] // 2, size[0] - 1, size[1] - 1, 100) + b"\0" + still[12:]
+    body = b"WEBPVP8X" + struct.pack("<II", 10, 2) + three(canvas[0] - 1, canvas[1] - 1)
+    body += b"ANIM" + struct.pack("<IIH", 6, 0xFFFF0000, 0) + b"ANMF" + struct.pack("<I", len(frame)) + frame
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def gif_on_canvas(content: bytes, canvas: tuple[int, int], at: tuple[int, int]) -> bytes:

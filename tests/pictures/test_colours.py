@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from pictures import av1
 from tests.conftest import encoded
 from tests.pictures.files import (
     GRADIENT,
@@ -28,6 +29,8 @@ from tests.pictures.files import (
     png,
     read,
     solid,
+    webp_on_canvas,
+    with_cicp,
     with_nclx,
 )  # fmt: skip
 
@@ -41,7 +44,24 @@ BRIGHT[..., 2] = BRIGHT[..., 0]
 AVIF = encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", speed=8)
 BOTTOM_UP = GRADIENT[::-1].astype(np.uint32)
 TEN_BITS = (BOTTOM_UP * 1023 // 255 << np.array([20, 10, 0], np.uint32)).sum(axis=-1).astype("<u4")
+DEEP = (BRIGHT.astype(int) * 257 + np.random.default_rng(0).integers(-90, 90, BRIGHT.shape)).clip(0, 65535)
+JPEG = encoded(Image.fromarray(GRADIENT), "JPEG", quality=100, subsampling=0)
+HLG_PROFILE = with_cicp(display_p3(), 9, 18)
+P3_IN_STREAM = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADybWV0YQAAAAAAAAAoaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAGxpYmF2aWYAAAAADnBp"
+    "dG0AAAAAAAEAAAAeaWxvYwAAAABEAAABAAEAAAABAAABGgAAACAAAAAoaWluZgAAAAAAAQAAABppbmZlAgAAAAABAABhdjAxQ29sb3IAAAAAamlwcnAAAABL"
+    "aXBjbwAAABRpc3BlAAAAAAAAABAAAAAQAAAAEHBpeGkAAAAAAwgICAAAAAxhdjFDgSAAAAAAABNmcmVlbmNseAAMAA0ABoAAAAAXaXBtYQAAAAAAAAABAAEE"
+    "AQKDBAAAAChtZGF0EgAKCDgM/9hDA0GkMhIQgAAAQDlQumMuIy5af1Ppukg="
+)
+"""AVIF of 16 × 16 pixels, (200, 80, 80) in Display P3, by libavif with its colr box renamed."""
+TURNED = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+STILL_WEBP = encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True)
 STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 255, marker, len(body) + 2) + body
+
 
 FILES = {
     "PNG, gAMA 0.45455": png(GRADIENT, gamma(0.45455)),
@@ -57,6 +77,13 @@ FILES = {
     "PNG, a profile that is none, and gAMA": png(GRADIENT, iccp(b"nonsense") + gamma(0.45455)),
     "PNG, cICP before profile": png(GRADIENT, cicp(1, 13) + iccp(display_p3())),
     "PNG, cICP that says nothing, and a profile": png(GRADIENT, cicp(2, 2) + iccp(display_p3())),
+    **{f"PNG, profile with {p}, {t}": png(GRADIENT, iccp(with_cicp(display_p3(), p, t))) for p, t in [(12, 13), (9, 18), (1, 1), (2, 2)]},
+    "PNG, profile with PQ": png(BRIGHT, iccp(with_cicp(display_p3(), 9, 16))),
+    "PNG, PQ, 16 bits": png(DEEP, cicp(9, 16), 16),
+    "PNG, HLG, 16 bits and alpha": png(np.dstack([DEEP, np.full(RAMP.shape, 65535)]), cicp(9, 18), 16),
+    "PNG, PQ, grey, 16 bits": png(DEEP[..., :1], cicp(9, 16), 16),
+    "PNG, Exif behind the pixels": png(GRADIENT, after=chunk(b"eXIf", TURNED)),
+    "PNG, Exif as in a JPEG": png(GRADIENT, chunk(b"eXIf", b"Exif\0\0" + TURNED)),
     "PNG, grey, gAMA 1": png(GREY, gamma(1)),
     "PNG, grey, linear profile": png(GREY, iccp(grey_profile(1.0))),
     "PNG, grey, profile of RGB": png(GREY, iccp(display_p3())),
@@ -70,10 +97,19 @@ FILES = {
     "PNG, PQ in sRGB's primaries": png(BRIGHT, cicp(1, 16)),
     "PNG, PQ, with its brightest": png(GREY.repeat(3, axis=2), LARGE_LIGHT + cicp(9, 16)),
     **{f"AVIF, nclx {p}, {t}": with_nclx(AVIF, p, t) for p, t in [(12, 13), (9, 13), (9, 1), (9, 18), (1, 8), (2, 2)]},
+    "AVIF, profile with HLG": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=HLG_PROFILE),
+    "AVIF, Display P3 in its stream alone": P3_IN_STREAM,
     "AVIF, profile": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=display_p3()),
     "JPEG, grey, linear profile": encoded(Image.fromarray(RAMP), "JPEG", icc_profile=grey_profile(1.0)),
+    "JPEG, profile with HLG": encoded(Image.fromarray(GRADIENT), "JPEG", icc_profile=HLG_PROFILE),
+    "JPEG, CMYK, profile of RGB with HLG": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG", icc_profile=HLG_PROFILE),
+    "JPEG, a piece of the profile twice": JPEG[:2] + 2 * segment(0xE2, b"ICC_PROFILE\0\1\1" + display_p3()) + JPEG[2:],
+    "JPEG, a piece of the profile missing": JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\2" + display_p3()) + JPEG[2:],
+    "JPEG, an empty Exif before another": JPEG[:2] + segment(0xE1, b"Exif\0\0") + segment(0xE1, b"Exif\0\0" + TURNED) + JPEG[2:],
+    "JPEG, two orientations": JPEG[:2] + segment(0xE1, b"Exif\0\0" + TURNED[:17] + b"\2" + TURNED[18:]) + JPEG[2:],
     "JPEG, CMYK": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"),
     "WebP, alpha and profile": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "WEBP", lossless=True, icc_profile=display_p3()),
+    "WebP, smaller than its canvas": webp_on_canvas(STILL_WEBP, (64, 48), (90, 70), (10, 8)),
     "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
     "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),
     "BMP, 10 bits a channel": bmp(32, 3, TEN_BITS, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF), header=52),
@@ -81,6 +117,7 @@ FILES = {
         32, 3, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0],
         struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000), header=108,
     ),
+    "BMP, no masks in a long header": bmp(32, 0, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0], header=124),
     "BMP, no alpha in its header": bmp(32, 0, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0]),
 }  # fmt: skip
 DRAWN = """url => new Promise((resolve, reject) => {
@@ -124,11 +161,13 @@ def test_the_pixels_are_those_that_a_browser_shows(page: Page, name: str) -> Non
     [
         (png(RED, cicp(12, 13)), (216, 69, 75)),
         (png(RED, iccp(display_p3())), (216, 69, 75)),
+        (png(RED, iccp(with_cicp(grey_profile(1.0)[:16] + b"RGB " + grey_profile(1.0)[20:], 12, 13))), (216, 69, 75)),
+        (P3_IN_STREAM, (216, 69, 75)),
         (png(np.full((4, 4, 3), 55, np.uint8), gamma(1)), (128, 128, 128)),
         (png(np.full((4, 4, 3), 128, np.uint8), cicp(9, 16)), (132, 132, 132)),
         (png(np.full((4, 4, 3), 128, np.uint8), cicp(9, 18)), (99, 99, 99)),
     ],
-    ids=["Display P3 by cICP", "Display P3 by profile", "linear by gAMA", "PQ", "HLG"],
+    ids=["Display P3 by cICP", "Display P3 by profile", "by a profile's cicp", "by AV1", "linear by gAMA", "PQ", "HLG"],
 )
 def test_colours_as_numbers(content: bytes, expected: tuple[int, int, int]) -> None:
     assert off(read(content).pixels, expected) <= 2
@@ -140,6 +179,12 @@ def test_colours_as_numbers(content: bytes, expected: tuple[int, int, int]) -> N
 )
 def test_a_grey_profile_counts_with_alpha_too(image: Image.Image) -> None:
     assert off(read(encoded(image, "PNG", icc_profile=grey_profile(1.0))).pixels, 128) <= 1
+
+
+def test_colours_that_a_stream_of_several_frames_tells() -> None:
+    content = encoded(solid((0, 0, 0)), "AVIF", save_all=True, append_images=[solid((9, 9, 9))])
+    assert av1.colour_numbers(content[content.index(b"\x12\0\x0a") :]) == (1, 13)
+    assert av1.colour_numbers(b"\x12\0") is None
 
 
 def test_a_profile_of_more_than_a_mebibyte_counts() -> None:

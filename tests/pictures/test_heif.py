@@ -1,6 +1,7 @@
 """HEIC as phones write it, and JPEG XL."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,32 @@ def test_ten_bits() -> None:
     assert mean_off(read(file.getvalue()).pixels, GRADIENT) < 2
 
 
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 16), (9, 18), (1, 8)])
+def test_colour_numbers_of_ten_bits(primaries: int, transfer: int) -> None:
+    """Every value of ten bits counts, where eight would be off by up to 13."""
+    codes = np.arange(64 * 48).reshape(48, 64)[..., None].repeat(3, axis=2) % 1024
+    file = io.BytesIO()
+    pillow_heif.from_bytes("RGB;16", (64, 48), (codes << 6).astype(np.uint16).tobytes()).save(
+        file, quality=-1, chroma=444, matrix_coefficients=0
+    )
+    signal = signals.from_numbers(primaries, transfer)
+    assert signal is not None
+    expected = signals.to_srgb((codes * 65535 / 1023 + 0.5).astype(np.uint16), signal)
+    assert off(read(with_nclx(file.getvalue(), primaries, transfer)).pixels, expected) <= 1
+
+
+def test_tiles_as_phones_write_them_turned_once() -> None:
+    exif, picture = Image.Exif(), PICTURE.resize((300, 200))
+    exif[0x0112] = picture.getexif()[0x0112] = 6
+    content = heic(picture, exif=exif.tobytes(), tile_size=64)
+    assert b"grid" in content
+    assert b"irot" in content
+    decoded = read(content)
+    assert decoded.original_size == (200, 300)
+    assert mean_off(decoded.pixels, np.asarray(ImageOps.exif_transpose(picture))) < 2
+    assert read(content.replace(b"irot", b"free")).pixels.shape == (200, 300, 3)  # Exif's orientation is for information only
+
+
 def test_transparency_is_white() -> None:
     assert off(read(heic(solid((255, 0, 0, 0), mode="RGBA"))).pixels, 255) <= 1
 
@@ -71,6 +98,18 @@ def test_jpeg_xl(options: dict) -> None:
 def test_jpeg_xl_tells_its_size_before_it_is_decoded() -> None:
     for size in ((8, 8), (320, 240), (333, 77), (77, 1200), (1920, 1080)):
         assert jxl.parts(encoded(solid((0, 0, 0), size), "JXL")).size == size
+
+
+def test_a_jpeg_packed_as_jpeg_xl_is_upright(tmp_path: Path) -> None:
+    exif, picture = Image.Exif(), PICTURE.copy()
+    exif[0x0112] = picture.getexif()[0x0112] = 6
+    (tmp_path / "turned.jpg").write_bytes(encoded(picture, "JPEG", quality=100, subsampling=0, exif=exif))
+    with Image.open(tmp_path / "turned.jpg") as turned:
+        content = encoded(turned, "JXL", lossless_jpeg=True)
+    assert b"jbrd" in content
+    decoded = read(content)
+    assert decoded.original_size == (48, 64)
+    assert mean_off(decoded.pixels, np.asarray(ImageOps.exif_transpose(picture))) < 2
 
 
 def test_the_service_takes_a_phones_picture(service: Service) -> None:

@@ -34,6 +34,7 @@ BUSY = {
     "JPEG of many segments": JPEG[:2] + EXIF * 200_000 + JPEG[2:],
     "PNG of many chunks": PNG[:33] + chunk(b"IDAT", b"") * 300_000 + PNG[33:],
     "GIF of many comments": GIF[:-1].replace(b",\0\0\0\0", b"!\xfe" + b"\1a" * 300_000 + b"\0,\0\0\0\0", 1),
+    "GIF of empty comments": GIF[:-1].replace(b",\0\0\0\0", b"!\xfe\0" * 300_000 + b",\0\0\0\0", 1),
     "WebP of many chunks": WEBP + struct.pack("<4sI", b"junk", 0) * 300_000,
     "AVIF of many boxes": struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + struct.pack(">I4s", 8, b"free") * 300_000,
     "TIFF of tags that overlap": tiff_of_many_tags(),
@@ -91,6 +92,13 @@ def test_an_animation_takes_no_memory_before_its_size_is_known() -> None:
     at = frames.index(b"VP8X") + 12
     with pytest.raises(PictureError, match="16384 × 16384"):
         open_picture(frames[:at] + b"\xff\x3f\0\xff\x3f\0" + frames[at + 6 :], 50_000_000)
+
+
+def test_a_frame_larger_than_its_canvas_counts() -> None:
+    control = struct.pack(">7IHHBB", 0, 20_000, 20_000, 0, 0, 1, 1, 0, 0, 0, 0)[:26]
+    content = png(np.zeros((4, 4, 3), np.uint8), after=chunk(b"fcTL", control) + chunk(b"fdAT", bytes(8)))
+    with pytest.raises(PictureError, match="20000 × 20000"):
+        open_picture(content, 50_000_000)
 
 
 def test_a_picture_without_pixels_is_called_damaged() -> None:

@@ -47,6 +47,7 @@ TIFFS: dict[str, tuple[bytes, NDArray]] = {
     "half floats": (written(UNIT.astype(np.float16)), GREY),
     "doubles of three channels": (written(GRADIENT / 255, photometric="rgb"), GRADIENT),
     "Hounsfield units": (written(RAMP.astype(np.int16) * 10 - 1024), GREY),
+    "Hounsfield units, packed, big-endian": (written(RAMP.astype(np.int16) * 10 - 1024, compression="zlib", byteorder=">"), GREY),
     "signed bytes": (written((RAMP.astype(int) - 128).astype(np.int8)), GREY),
     "16 bits in planes": (written(planes(GRADIENT.astype(np.uint16) * 257), photometric="rgb", planarconfig="separate"), GRADIENT),
     "8 bits in planes": (written(planes(GRADIENT), photometric="rgb", planarconfig="separate"), GRADIENT),
@@ -59,6 +60,10 @@ TIFFS: dict[str, tuple[bytes, NDArray]] = {
         np.dstack([RAMP, 255 - RAMP, np.full_like(RAMP, 9)]),
     ),
     "grey with alpha, 16 bits": (written(np.dstack([RAMP, OPAQUE]).astype(np.uint16) * 257, photometric="minisblack", **STRAIGHT), GREY),
+    "premultiplied, in planes": (
+        written(planes(np.dstack([GRADIENT // 2, OPAQUE // 2 + 1])), photometric="rgb", extrasamples=[1], planarconfig="separate"),
+        GRADIENT // 2 + 127,
+    ),
     "premultiplied": (written(np.dstack([GRADIENT // 2, OPAQUE // 2 + 1]), photometric="rgb", extrasamples=[1]), GRADIENT // 2 + 127),
 }  # fmt: skip
 
@@ -76,8 +81,10 @@ def test_tiffs_of_every_kind(name: str) -> None:
         ({258: (3, 10), 262: (3, 1)}, "1 × 10 bits"),
         ({258: (3, 128), 262: (3, 1), 339: (3, 6)}, "complex"),
         ({258: (3, 16), 262: (3, 32844), 259: (3, 34676)}, "LogL.*compression 34676"),
+        ({258: (3, 8), 262: (3, 2), 259: (3, 50001), 277: (3, 3)}, "RGB.*compression 50001"),
+        ({258: (3, 8), 262: (3, 5), 277: (3, 5), 338: (3, 2)}, "CMYK with transparency"),
     ],
-    ids=["10 bits", "complex", "LogL"],
+    ids=["10 bits", "complex", "LogL", "WebP inside", "CMYK with alpha"],
 )
 def test_a_tiff_that_is_not_taken_is_named(tags: dict[int, tuple[int, int]], words: str) -> None:
     content = tiff(bytes(64 * 48 * 16), tags)
@@ -90,6 +97,8 @@ def test_lab() -> None:
     lab = ImageCms.profileToProfile(solid((200, 80, 80)), *profiles, outputMode="LAB")
     assert lab is not None
     assert off(read(encoded(lab, "TIFF")).pixels, (200, 80, 80)) <= 2
+    cyan = np.full((4, 4, 3), (231, 206, 242), np.uint8)  # L* 90.6, a* −50, b* −14
+    assert off(read(written(cyan, photometric="cielab")).pixels, (0, 252, 255)) <= 2
 
 
 KEYED: dict[str, tuple[bytes, NDArray]] = {
