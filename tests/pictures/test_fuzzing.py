@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from pictures.decode import decode, open_picture
 from pictures.errors import PictureError
 from tests.conftest import PHOTO, Service, assert_problem, encoded
-from tests.pictures.files import GRADIENT, bmp, cicp, gamma, gif_on_canvas, png, tiff
+from tests.pictures.files import GRADIENT, bmp, cicp, display_p3, gamma, gif_on_canvas, png, tiff, with_cicp, with_nclx
 
 PICTURE = Image.open(PHOTO).resize((96, 64))
 SEEDS = {
@@ -28,6 +28,8 @@ SEEDS = {
     "palette": encoded(PICTURE.quantize(16), "PNG"),
     "webp": encoded(PICTURE, "WEBP"),
     "avif": encoded(PICTURE, "AVIF"),
+    "avif without a colr box": encoded(PICTURE, "AVIF").replace(b"colrnclx", b"freenclx"),
+    "numbers in a profile": encoded(PICTURE, "JPEG", icc_profile=with_cicp(display_p3(), 9, 16)),
     "gif": encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(90)]),
     "bmp": encoded(PICTURE, "BMP"),
     "tiff": encoded(PICTURE, "TIFF", compression="tiff_lzw"),
@@ -41,6 +43,10 @@ SEEDS = {
 if importlib.util.find_spec("pillow_heif"):
     importlib.import_module("pillow_heif").register_heif_opener()
     SEEDS["heic"] = encoded(PICTURE, "HEIF")
+    SEEDS["heic in tiles"] = encoded(PICTURE.resize((192, 128)), "HEIF", tile_size=64)
+    deep = importlib.import_module("pillow_heif").from_bytes("RGB;16", (64, 48), (GRADIENT.astype("<u2") * 257).tobytes())
+    deep.save(file := io.BytesIO(), quality=80)
+    SEEDS["heic of ten bits"] = with_nclx(file.getvalue(), 9, 16)
 if importlib.util.find_spec("pillow_jxl"):
     importlib.import_module("pillow_jxl")
     SEEDS["jxl"] = encoded(PICTURE, "JXL")
