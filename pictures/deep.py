@@ -29,8 +29,8 @@ def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uin
     bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else parts.depth
     if image.format == "HEIF" and bits > 8:
         heif = importlib.import_module("pillow_heif").open_heif(io.BytesIO(parts.content), convert_hdr_to_8bit=False)
-        whole = (np.asarray(heif) >> (16 - bits)) * np.float32(65535 / (2**bits - 1)) + np.float32(0.5)
-        samples = whole.astype(np.uint16)
+        stretched = np.rint(np.linspace(0, 65535, 2**bits)).astype(np.uint16)
+        samples = stretched[np.asarray(heif) >> (16 - bits)]  # which are shifted to the left
     elif image.format == "PNG" and bits == 16 and signal.transfer in signals.HDR and image.mode in ("I;16", "RGB", "RGBA"):
         samples = sixteen_bits(image, parts)
     else:
