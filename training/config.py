@@ -1,7 +1,6 @@
-"""One typed, documented configuration a run. A preset is a YAML file of these fields under training/presets/."""
+"""One typed, documented configuration a run."""
 
 import difflib
-import importlib.util
 import os
 import re
 import unicodedata
@@ -11,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-PRESETS = Path(__file__).parent / "presets"
 CONFIG = "config.yaml"
 """In a run's folder: the configuration that it was trained with last."""
 
@@ -25,17 +23,10 @@ def _as_words(value: Any) -> Any:
     return [word for word in value.split(",") if word] if isinstance(value, str) else value
 
 
-def _as_range(value: Any) -> Any:
-    """`286` means `[286, 286]`; `128,256` (as typed on a command line) means `[128, 256]`."""
-    if isinstance(value, str):
-        value = [int(part) for part in value.split(",")]
-    return [value, value] if isinstance(value, int) else value
-
-
 def _as_pair(value: Any) -> Any:
     """`5` means `[5, 5]`; `5,2` (as typed on a command line) means `[5, 2]`."""
     if isinstance(value, str):
-        value = [float(part) for part in value.split(",")]
+        return value.split(",")
     return [value, value] if isinstance(value, int | float) else value
 
 
@@ -60,7 +51,7 @@ def domain_name(folder: Path) -> str:
 class TrainingConfig(BaseModel):
     """What one run is made of. Defaults are the paper's (Zhu et al., ICCV 2017) where it has them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     source: Path
     """Folder of domain X, with train/ and test/ in it; the folder's name names the domain. Or a trainA/ beside a testA/,
@@ -78,7 +69,7 @@ class TrainingConfig(BaseModel):
     """Pictures of each domain that are computed at once, on each device."""
     accumulate: int = Field(1, ge=1)
     """Batches in a step: their gradients are averaged, as of one batch that is so many times as large, in the memory of one."""
-    load_size: Annotated[tuple[int, int], BeforeValidator(_as_range)] = (286, 286)
+    load_size: Annotated[tuple[int, int], BeforeValidator(_as_pair)] = (286, 286)
     """A picture is scaled so that its shorter side is drawn from this range, in pixels, before cropping."""
     crop_size: int = Field(256, ge=32, multiple_of=4)
     """Side in pixels of the random crop that is trained on."""
@@ -192,7 +183,7 @@ class TrainingConfig(BaseModel):
     memory or from the `files`. `auto`: the first of these, the device only where it is a GPU, that takes at most half of what is free."""
     workers: int | None = Field(None, ge=1)
     """Threads that cut the next steps' crops; empty: as many as there are processors, 8 at most."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seeds weights, crops, order and pools."""
 
     checkpoint_every: int = Field(1000, ge=1)
@@ -228,8 +219,11 @@ class TrainingConfig(BaseModel):
             raise ValueError("lambda_content needs features: name a file of VGG-19's weights, or set it to 0")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
-        if self.discriminator == "patchgan" and self.crop_size < 3 * 2 ** (self.n_layers + self.n_scales - 1):
-            raise ValueError(f"crop_size {self.crop_size} is too small for n_layers {self.n_layers} and n_scales {self.n_scales}")
+        if any(self.lambda_shift) and self.generator.startswith("unet_"):
+            raise ValueError("lambda_shift is for ResNets: a UNet takes no crop of a crop; set it to 0")
+        n_layers = 0 if self.discriminator == "pixel" else self.n_layers
+        if not self.has_feature_critics and self.crop_size < 3 * 2 ** (n_layers + self.n_scales - 1):
+            raise ValueError(f"crop_size {self.crop_size} is too small for n_layers {n_layers} and n_scales {self.n_scales}")
         for which, name in (("source", self.source_domain), ("target", self.target_domain)):
             if not 1 <= len(name) <= 49:
                 folder = getattr(self, which)
@@ -269,6 +263,11 @@ class TrainingConfig(BaseModel):
         return self.features != "none"
 
     @property
+    def has_feature_critics(self) -> bool:
+        """Whether critics are heads on these."""
+        return self.has_features and self.discriminator == "features"
+
+    @property
     def step_size(self) -> int:
         """Pictures of each domain in one step, on each device."""
         return self.batch_size * self.accumulate
@@ -282,38 +281,12 @@ class TrainingConfig(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def load_config(preset: str, **fields: Any) -> TrainingConfig:
-    """The fields of a preset, a YAML file or a run's folder, and over them `fields`. Raises ConfigError, which says what to change."""
-    file = _preset_file(preset)
-    try:
-        fields = yaml.safe_load(file.read_text("utf-8")) | fields
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no YAML file of a configuration's fields: {_one_line(error)}") from None
-    if fields.get("features") == "auto":
-        fields["features"] = "vgg19" if importlib.util.find_spec("torchvision") else "none"
-    return make_config(fields)
-
-
 def make_config(fields: dict[str, Any]) -> TrainingConfig:
     """Raises ConfigError, which names each field that cannot be used."""
     try:
-        return TrainingConfig(**fields)
+        return TrainingConfig.model_validate(fields)
     except ValidationError as error:
         raise ConfigError("; ".join(map(_problem, error.errors()))) from None
-
-
-def _preset_file(preset: str) -> Path:
-    path = Path(preset)
-    if (path / CONFIG).is_file():
-        return path / CONFIG
-    if path.is_file():
-        return path
-    named = PRESETS / f"{preset}.yaml"
-    if not named.is_file():
-        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-        what = "file" if path.suffix in (".yaml", ".yml") else "preset"
-        raise ConfigError(f"there is no {what} {preset!r}; the presets are: {known}; or name a YAML file, or a run's folder")
-    return named
 
 
 def _problem(error: Any) -> str:
@@ -323,22 +296,4 @@ def _problem(error: Any) -> str:
         return f"{field}: there is no such field" + (f"; did you mean {near[0]}?" if near else "")
     if error["type"] == "missing":
         return f"{field}: name the folder, like --{field} data/photo"
-    return f"{field}: {error['msg']}"
-
-
-def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """`["steps=20000", "ema=0.99"]`, as typed after `--set`, as a dictionary of fields."""
-    fields = {}
-    for setting in settings:
-        name, separator, value = setting.partition("=")
-        if not separator or not name:
-            raise ConfigError(f"--set {setting}: write a field and its value, like --set steps=20000")
-        try:
-            fields[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting}: {value!r} is no value ({_one_line(error)})") from None
-    return fields
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return f"{field}: {error['msg'].removeprefix('Value error, ')}"

@@ -4,10 +4,9 @@ import csv
 import io
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -57,7 +56,7 @@ class RunLog:
         self._tensorboard.close()
         if self._lines:
             with whole(self.run / CURVES) as file:
-                _curves(self._lines).savefig(file, format="png")
+                _curves(self._lines, file)
 
     def _append(self, line: dict[str, float]) -> None:
         self._lines.append(line)
@@ -108,8 +107,10 @@ def mean_losses(lines: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}
 
 
-def _curves(lines: list[dict[str, float]]) -> Figure:
-    """A panel a kind of loss, over steps."""
+def _curves(lines: list[dict[str, float]], file: BinaryIO) -> None:
+    """A panel a kind of loss, over steps, as PNG."""
+    from matplotlib.figure import Figure  # which takes long, and is needed at a run's end
+
     figure = Figure(figsize=(12, 8), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name in names:
@@ -119,4 +120,4 @@ def _curves(lines: list[dict[str, float]]) -> Figure:
         axes.set(title=title, xlabel="step")
         if axes.lines:
             axes.legend()
-    return figure
+    figure.savefig(file, format="png")

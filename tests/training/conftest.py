@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.conftest import PICTURES
 from training.checkpoints import load_checkpoint
-from training.config import TrainingConfig, load_config
+from training.config import TrainingConfig
+from training.loading import load_config
 from training.trainer import Trainer
 
 TINY = {
@@ -57,6 +59,14 @@ def command(*arguments: object) -> list[str]:
 def train_command(domains: tuple[Path, Path], run: Path, **fields: Any) -> list[str]:
     settings = [part for name, value in (TINY | fields).items() for part in ("--set", f"{name}={value}")]
     return command("train", "--preset", "paper", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
+
+
+def vgg_weights() -> dict[str, torch.Tensor]:
+    """Of torchvision's layout and size, at random."""
+    torch.manual_seed(0)
+    sizes = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+    convolutions = {index: nn.Conv2d(*channels, 3) for index, channels in sizes.items()}
+    return {f"features.{index}.{name}": w.detach() for index, conv in convolutions.items() for name, w in conv.named_parameters()}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

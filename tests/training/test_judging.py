@@ -124,7 +124,7 @@ def test_what_cannot_be_measured_is_left_out_and_the_rest_is_not() -> None:
     random = np.random.default_rng(0)
     noise = [random.integers(0, 256, (40, 40, 3), np.uint8) for _ in range(3)]
     figures, _ = Judge(noise, noise, noise, {"kid": EfficientNetLite0()}).figures(changed(CHANGES["nothing"]))
-    assert not {"grain", "weave_4"} & figures.keys()
+    assert not {"grain", "weave_4", "cycle_psnr", "cycle_lpips"} & figures.keys()
     assert {"kid", "colour", "frame", "shift_psnr"} <= figures.keys()
     assert math.isfinite(score(figures))
     assert math.isnan(shift_consistency(changed(CHANGES["nothing"]), [noise[0][:30]], [noise[0][:30]]))
@@ -149,9 +149,10 @@ class Spy:
 
     def __init__(self, *sets: object) -> None:
         judged.append(sets[:3])
+        self.source = judged[-1][0]
 
     def figures(self, *_: object) -> tuple[dict[str, float], list[Pixels]]:
-        return {}, judged[-1][0]
+        return {}, self.source
 
 
 judged: list[tuple] = []
@@ -184,6 +185,21 @@ def test_a_folder_of_a_single_picture_is_refused(tmp_path: Path) -> None:
     _untrained(tmp_path, day=[(64, 64)] * 2, dusk=[(64, 64)])
     with pytest.raises(ConfigError, match="two in each folder"):
         evaluation.evaluate_run(tmp_path, evaluation.Means(2))
+
+
+def test_lpips_is_measured_there_and_back_or_told_what_it_needs(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, brighter = crops("china", 2), changed(lambda pixels: pixels + 10)
+    judge = Judge(pictures, pictures, pictures, {}, lpips=lambda a, b: float(np.abs(b.astype(int) - a).max()))
+    assert judge.figures(brighter, brighter)[0]["cycle_lpips"] == 20
+    monkeypatch.setattr("training.judging.likeness.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"--lpips takes AlexNet from torchvision.*pip install torchvision"):
+        evaluation.evaluate_run(finished_run, evaluation.Means(2, lpips=True))
+
+
+def test_a_runs_figures_can_be_left_elsewhere(finished_run: Path, tmp_path: Path, spied: list[tuple]) -> None:
+    evaluation.evaluate_run(finished_run, evaluation.Means(2), output=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "day2dusk.jpg", "dusk2day.jpg"}
+    assert len(spied) == 2
 
 
 def test_a_file_that_is_no_vgg_is_refused_by_name(finished_run: Path, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import ConfigError, load_config
+from tests.training.conftest import vgg_weights
+from training.config import ConfigError
 from training.cyclegan import CycleGAN
 from training.discriminators import PatchGAN, make_discriminator
 from training.generators import ResnetGenerator, Widths, make_generator
+from training.loading import load_config
 from training.perception import Features, load_features
 
 
@@ -118,14 +120,6 @@ def test_the_critic_is_the_published_patchgan() -> None:
     assert critic(torch.zeros(1, 3, 256, 256)).shape == (1, 1, 30, 30)
 
 
-def vgg_weights() -> dict[str, torch.Tensor]:
-    """Of torchvision's layout and size, at random."""
-    torch.manual_seed(0)
-    sizes = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
-    convolutions = {index: nn.Conv2d(*channels, 3) for index, channels in sizes.items()}
-    return {f"features.{index}.{name}": w.detach() for index, conv in convolutions.items() for name, w in conv.named_parameters()}
-
-
 def test_critics_are_heads_on_the_features_of_a_frozen_network(tmp_path: Path) -> None:
     torch.save(vgg_weights(), tmp_path / "vgg19.pth")
     config = load_config("lite", source="x", target="y", features=str(tmp_path / "vgg19.pth"))
@@ -157,7 +151,8 @@ def test_without_a_file_of_features_one_is_told_where_to_get_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("training.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("training.perception.find_spec", lambda name: None)
     torch.save({"a": torch.zeros(1)}, "junk.pth")
     with pytest.raises(ConfigError, match=reason):
         load_features(features)
