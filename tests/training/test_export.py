@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from PIL import Image
 
 from models.bundle import load_bundle
 from tests.conftest import PICTURES, ROOT
-from tests.training.conftest import command, tiny_config
+from tests.training.conftest import earlier_version, run_command, tiny_config
 from training import export, graph
 from training.checkpoints import load_generators
 from training.config import ConfigError
@@ -30,49 +29,45 @@ from training.trainer import Trainer
 from training.weights import write_weights
 
 
-def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Path, tmp_path: Path) -> None:
-    models = tmp_path / "models"
-    for arguments in (
-        ("evaluate", "--run", finished_run),
-        ("export", "--run", finished_run, "--models", models, "--pictures", PICTURES, "--about", "Crops.", "--licence", "CC0"),
-        ("sample", "--model", models / "day2dusk", "--input", PICTURES, "--output", tmp_path / "out", "--size", 64),
-    ):
-        subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
+def test_evaluate_export_and_sample_make_bundles_that_translate(exported: Path, tmp_path: Path) -> None:
+    run_command("sample", "--model", exported / "day2dusk", "--input", PICTURES, "--output", tmp_path / "out", "--size", 64)
+    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
     for direction, inverse in (("day2dusk", "dusk2day"), ("dusk2day", "day2dusk")):
-        bundle = load_bundle(models / direction)
+        bundle = load_bundle(exported / direction)
         assert bundle.manifest.inverse == inverse
         assert {(file.precision, file.device) for file in bundle.version.files} >= {("fp32", "any"), ("fp16", "cuda")}
         assert bundle.version.training["steps"] == 6
+        assert bundle.version.training["pictures"] == {"day": 8, "dusk": 8}
         assert {"kid", "kid_floor", "kid_base", "content", "colour", "cycle_psnr", "parity"} <= bundle.version.evaluation.keys()
-        card = (models / direction / "README.md").read_text()
+        card = (exported / direction / "README.md").read_text()
         assert all(told in card for told in ("![samples](samples.jpg)", "Crops.", "Licence: CC0"))
-        assert str(ROOT.parent) not in (models / direction / "model.json").read_text()
-        assert f'name: "{direction}"' in (models / direction / "config.pbtxt").read_text()
-    assert len(list((tmp_path / "out").iterdir())) == 5
-    assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
+        assert str(ROOT.parent) not in (exported / direction / "model.json").read_text()
+        assert f'name: "{direction}"' in (exported / direction / "config.pbtxt").read_text()
 
 
-def test_exported_again_without_its_pictures_it_is_one_more_version(
-    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_exported_again_where_its_pictures_are_flat_or_gone_it_is_one_more_version(
+    domains: tuple[Path, Path], finished_run: Path, exported: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And with flat ones first, on which torch and ONNX Runtime differ."""
+    """On flat ones torch and ONNX Runtime differ. And of a checkpoint of an earlier version of the program, which says less."""
     flat = shutil.copytree(domains[0], tmp_path / "flat")
     (flat / "test" / "000.png").write_bytes(png(np.full((48, 64, 3), 255, np.uint8)))
     half = np.asarray(Image.open(PICTURES / "china.jpg").resize((64, 48))).copy()
     half[:24] = 0
     (flat / "test" / "001.png").write_bytes(png(half))
-    for number, folders in ((1, (flat, domains[1])), (2, (tmp_path / "gone", tmp_path / "gone"))):
-        bundles = export.export_run(finished_run, tmp_path / "models", source=folders[0], target=folders[1])
-        assert [bundle.version.version for bundle in bundles] == [number, number]
-        assert bundles[0].version.training["pictures"] == {"day": 8, "dusk": 8}
+    shutil.rmtree(flat / "train")
+    run, models = earlier_version(finished_run, tmp_path / "run"), shutil.copytree(exported, tmp_path / "models")
+    bundles = export.export_run(run, models, source=flat, target=tmp_path / "gone")
+    assert [bundle.version.version for bundle in bundles] == [2, 2]
     assert "gone is not there" in caplog.text
-    assert "--source" in caplog.text
-    manifest = json.loads((tmp_path / "models" / "day2dusk" / "model.json").read_text())
+    assert "--target" in caplog.text
+    manifest = json.loads((models / "day2dusk" / "model.json").read_text())
     assert [version["version"] for version in manifest["versions"]] == [1, 2]
-    made = manifest["versions"][1]["training"]
+    made, earlier = (version["training"] for version in manifest["versions"])
     assert made["records"]["export"]["libraries"]["torch"] == torch.__version__
     assert made["records"]["train"]["project"]
     assert made["data_sha256"].keys() == {"day", "dusk"}
+    assert (earlier["pictures"], earlier["records"]["train"]) == ({}, None)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -122,9 +117,9 @@ def test_sample_takes_one_picture_and_never_writes_over_what_it_reads(tmp_path: 
     assert [path.name for path in sample_folder(bundle, tmp_path, tmp_path / "out", 64)] == ["china.png", "china.png.png"]
 
 
-def test_the_graph_takes_any_batch_and_size_and_agrees_with_torch(finished_run: Path) -> None:
+def test_the_graph_takes_any_batch_and_size_and_agrees_with_torch(finished_run: Path, exported: Path) -> None:
     _, generators, _ = load_generators(finished_run)
-    model = graph.to_onnx(generators["G"])
+    model = load_bundle(exported / "day2dusk").onnx.read_bytes()
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3), np.uint8)
     (translations,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"pictures": pictures})
     assert translations.shape == pictures.shape

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 
 from models.bundle import read_manifest
 from tests.conftest import PICTURES, ROOT
-from tests.training.conftest import command, tiny_config
+from tests.training.conftest import run_command, tiny_config
 from training import evaluation
 from training.__main__ import main
 from training.card import model_card
@@ -208,10 +207,13 @@ def test_a_file_that_is_no_vgg_is_refused_by_name(finished_run: Path, tmp_path: 
         evaluation.evaluate_run(finished_run, evaluation.Means(2, features=tmp_path / "other.pth"))
 
 
-def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(domains: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
+    domains: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = ROOT / "models" / "photo2monet"
     words = ("--model", model, "--source", domains[0], "--target", domains[1], "--count", 4, "--output", tmp_path, "--beside", model)
-    told = subprocess.run(command("evaluate", *words), cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    run_command("evaluate", *words)
+    told = capsys.readouterr().out
     figures = json.loads((tmp_path / "evaluation.json").read_text())["directions"]["photo2monet"]
     assert {"kid", "kid_floor", "kid_base", "content", "colour", "chroma", "frame", "cycle_psnr", "score"} <= figures.keys()
     assert f"{figures['kid']:.1f}" in told
