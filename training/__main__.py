@@ -11,11 +11,11 @@ from rich.table import Table
 from models.bundle import Bundle, BundleError
 from models.remote import pull, push
 from training.config import ConfigError
-from training.data import paired_folders
 from training.devices import choose_device
 from training.evaluation import Means, evaluate_bundle, evaluate_run
 from training.export import NO_LICENCE, export_run
 from training.files import check_writable, locked
+from training.folders import check_apart, paired_folders
 from training.importing import import_generator
 from training.judging.figures import table
 from training.loading import load_config, own_preset, parse_settings
@@ -58,8 +58,10 @@ def train(
     fields = parse_settings(settings)
     if twice := given.keys() & fields.keys():
         raise ConfigError(f"{', '.join(sorted(twice))}: given twice, as an option and by --set: leave one out")
+    config = load_config(preset or own_preset(run), **given, **fields)
+    check_apart(run, config.source, config.target)
     with locked(run):
-        Trainer(load_config(preset or own_preset(run), **given, **fields), run, force).train()
+        Trainer(config, run, force).train()
 
 
 @app.command()

@@ -69,7 +69,7 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT) -> dict[str, Any] | None:
         if isinstance(error, OSError) or is_out_of_memory(error):  # of which the file is not to blame
             raise
         raise ConfigError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): delete it to start the run anew, or name another --run"
+            f"{path} cannot be read ({str(error).splitlines()[0]}): move it away to begin anew, or name another --run"
         ) from error
     if not isinstance(checkpoint, dict) or not {"config", "step", "ema"} <= checkpoint.keys():
         raise ConfigError(f"{path} is no checkpoint that this program wrote: name another --run, or move the file away")

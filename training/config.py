@@ -55,7 +55,7 @@ class TrainingConfig(BaseModel):
 
     source: Path
     """Folder of domain X, with train/ and test/ in it; the folder's name names the domain. Or a trainA/ beside a testA/,
-    or a plain folder of pictures (see training/data.py)."""
+    or a plain folder of pictures (see training/folders.py)."""
     target: Path
     """Folder of domain Y, laid out the same, or the trainB/."""
     source_name: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,49}$")

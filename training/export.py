@@ -24,9 +24,10 @@ from models.bundle import (
 from training.card import INT8_SAMPLES, SAMPLES, model_card
 from training.checkpoints import BEST, CHECKPOINT, existing_checkpoint, generators_of, with_folders
 from training.config import ConfigError, TrainingConfig
-from training.data import Pixels, read_pictures, test_pictures, train_pictures
+from training.data import Pixels, read_pictures
 from training.evaluation import EVALUATION
 from training.files import check_writable
+from training.folders import test_pictures, train_pictures
 from training.graph import Exported, export_checked
 from training.logs import mean_losses, read_losses
 from training.records import records
@@ -170,5 +171,8 @@ def _evaluation(run: Path, checkpoint: dict[str, Any], direction: str) -> dict:
     """The figures that `evaluate` left in the run, or training with the best weights, where they are of this very checkpoint."""
     evaluation = checkpoint.get("evaluation")
     if evaluation is None and (run / EVALUATION).exists():
-        evaluation = json.loads((run / EVALUATION).read_text())
+        try:
+            evaluation = json.loads((run / EVALUATION).read_text())
+        except ValueError:
+            log.warning("%s is damaged: evaluate makes it anew, and without it cards have no figures", run / EVALUATION)
     return evaluation["directions"].get(direction, {}) if evaluation and evaluation["steps"] == checkpoint["step"] else {}

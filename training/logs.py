@@ -94,7 +94,7 @@ def read_losses(run: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     lines = []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         for line in csv.DictReader(file):
             with suppress(ValueError, TypeError):
                 lines.append({name: float(value) for name, value in line.items() if value != ""})
@@ -111,8 +111,9 @@ def _curves(lines: list[dict[str, float]], file: BinaryIO) -> None:
     """A panel a kind of loss, over steps, as PNG."""
     from matplotlib.figure import Figure  # which takes long, and is needed at a run's end
 
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+    figure = Figure(figsize=(12, 8))
+    panels = figure.subplots(2, 2, gridspec_kw={"hspace": 0.3}).flat
+    for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
         for name in names:
             points = [(line["step"], line[name]) for line in lines if name in line]
             if points:

@@ -18,8 +18,8 @@ from PIL import Image
 from service.engine.tiler import Canvas, cut, thumbnail
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded, running_service, wait_until
 from training.export import write_bundle
-from training.graph import export_checked
 from training.generators import ResnetGenerator, Widths, initialise
+from training.graph import export_checked
 
 IMPORTED = {"imported": {"file": "random.pth", "sha256": "0"}, "about": None}
 
