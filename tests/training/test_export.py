@@ -88,7 +88,7 @@ def test_weights_are_written_in_the_layout_that_others_read(
     names = [f"latest_net_G_{letter}{suffix}" for letter in "AB" for suffix in (".safetensors", ".pth")]
     assert [path.name for path in write_weights(tmp_path / "usual", tmp_path)] == names
     assert [path.name for path in write_weights(tmp_path / "own", tmp_path / "own")] == names[::2]
-    assert "no .pth files: other programs have no downsampling=blurred" in caplog.text
+    assert "no .pth files: others have no downsampling=blurred" in caplog.text
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
     for run, files in (("usual", (tmp_path / names[0], tmp_path / names[1])), ("own", (tmp_path / "own" / names[0],))):
         _, generators, _ = load_generators(tmp_path / run)
