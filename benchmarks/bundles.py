@@ -33,9 +33,9 @@ def standard_bundle(models: Path) -> Bundle:
     with all convolutions in INT8."""
     import torch  # not above: it takes seconds, and half a gigabyte
 
+    from training.config import load_config
     from training.generators import make_generator
     from training.graph import to_onnx
-    from training.loading import load_config
     from training.precision import halve, quantise
 
     torch.manual_seed(0)

@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from training.config import TrainingConfig
+from training.config import TrainingConfig, load_config
 from training.cyclegan import CycleGAN
 from training.data import Domain
 from training.devices import choose_device
-from training.loading import load_config
 from training.objectives import HistoryPool
 from training.trainer import Trainer
 

@@ -10,15 +10,15 @@ from rich.table import Table
 
 from models.bundle import Bundle, BundleError
 from models.remote import pull, push
-from training.config import ConfigError
+from training.config import ConfigError, load_config, own_preset, parse_settings
+from training.data import paired_folders, train_folder
 from training.devices import choose_device
 from training.evaluation import Means, evaluate_bundle, evaluate_run
 from training.export import NO_LICENCE, export_run
 from training.files import check_writable, locked
-from training.folders import check_apart, paired_folders
 from training.importing import import_generator
 from training.judging.figures import table
-from training.loading import load_config, own_preset, parse_settings
+from training.logs import SAMPLES
 from training.memory import is_out_of_memory
 from training.preparing import prepare
 from training.sampling import sample_folder
@@ -59,7 +59,9 @@ def train(
     if twice := given.keys() & fields.keys():
         raise ConfigError(f"{', '.join(sorted(twice))}: given twice, as an option and by --set: leave one out")
     config = load_config(preset or own_preset(run), **given, **fields)
-    check_apart(run, config.source, config.target)
+    for domain in (config.source, config.target):
+        if train_folder(domain).resolve() in (run / SAMPLES).resolve().parents:  # where sheets would be taken for pictures
+            raise ConfigError(f"--run {run} lies among the pictures of {domain}: name a folder elsewhere, like runs/{run.name}")
     with locked(run):
         Trainer(config, run, force).train()
 

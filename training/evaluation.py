@@ -11,9 +11,8 @@ from torch import nn
 from models.bundle import load_pair
 from training.checkpoints import load_generators, with_folders
 from training.config import ConfigError, TrainingConfig
-from training.data import Pixels, read_pictures
+from training.data import Pixels, read_pictures, test_pictures, train_pictures
 from training.files import check_writable, whole
-from training.folders import test_pictures, train_pictures
 from training.judging.features import EfficientNetLite0
 from training.judging.figures import Judge, score
 from training.judging.inception import load_inception

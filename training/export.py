@@ -24,10 +24,9 @@ from models.bundle import (
 from training.card import INT8_SAMPLES, SAMPLES, model_card
 from training.checkpoints import BEST, CHECKPOINT, existing_checkpoint, generators_of, with_folders
 from training.config import ConfigError, TrainingConfig
-from training.data import Pixels, read_pictures
+from training.data import Pixels, read_pictures, test_pictures, train_pictures
 from training.evaluation import EVALUATION
 from training.files import check_writable
-from training.folders import test_pictures, train_pictures
 from training.graph import Exported, export_checked
 from training.logs import mean_losses, read_losses
 from training.records import records

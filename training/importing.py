@@ -19,9 +19,8 @@ from torch import Tensor
 from models.bundle import Bundle, sha256_of
 from training.antialiased import AntialiasedGenerator
 from training.config import ConfigError, make_config
-from training.data import read_pictures
+from training.data import list_pictures, read_pictures
 from training.export import NO_LICENCE, PARITY_PICTURES, check_bundles, write_bundle
-from training.folders import list_pictures
 from training.generators import Generator, ResnetGenerator, UnetGenerator, Widths, make_generator
 from training.graph import export_checked
 from training.records import records

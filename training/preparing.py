@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from training.config import ConfigError
-from training.data import Pixels, read_picture
+from training.data import Pixels, list_pictures, read_picture
 from training.files import check_writable, whole
-from training.folders import list_pictures
 
 REPORT = "report.json"
 CONTACT_SHEET = "contact.jpg"

@@ -14,9 +14,8 @@ from models import padding
 from models.bundle import Bundle, load_bundle
 from models.padding import Pixels
 from training.config import ConfigError
-from training.data import read_picture, to_pixels, to_tensor
+from training.data import list_pictures, read_picture, to_pixels, to_tensor
 from training.files import check_writable, whole
-from training.folders import list_pictures
 from training.generators import Generator
 from training.judging.likeness import Translate
 

@@ -11,8 +11,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from training.config import TrainingConfig
-from training.data import Pixels, read_pictures
-from training.folders import list_pictures, test_pictures
+from training.data import Pixels, list_pictures, read_pictures, test_pictures
 from training.judging.likeness import Translate
 from training.sampling import translator
 

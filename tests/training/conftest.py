@@ -13,8 +13,7 @@ from torch import nn
 from tests.conftest import PICTURES
 from training.__main__ import app
 from training.checkpoints import load_checkpoint
-from training.config import TrainingConfig
-from training.loading import load_config
+from training.config import TrainingConfig, load_config
 from training.trainer import Trainer
 
 TINY = {

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from tests.training.conftest import vgg_weights
-from training.config import ConfigError
+from training.config import ConfigError, load_config
 from training.cyclegan import CycleGAN
 from training.discriminators import PatchGAN, make_discriminator
 from training.generators import ResnetGenerator, Widths, make_generator
-from training.loading import load_config
 from training.perception import Features, load_features
 
 
@@ -155,7 +154,7 @@ def test_without_a_file_of_features_one_is_told_where_to_get_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    monkeypatch.setattr("training.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("training.config.find_spec", lambda name: None)
     monkeypatch.setattr("training.perception.find_spec", lambda name: None)
     torch.save({"a": torch.zeros(1)}, "junk.pth")
     with pytest.raises(ConfigError, match=reason):

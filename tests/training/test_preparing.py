@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.conftest import PICTURES
-from training import folders
+from training import data
 from training.config import ConfigError
 from training.preparing import inside_of_border, prepare
 
@@ -45,7 +45,7 @@ def test_duplicates_small_pictures_and_borders_go_and_each_file_is_told_of(gathe
     (kept,) = (tmp_path / "photo").rglob("china0.png")
     assert kept.read_bytes() == (gathered / "china0.png").read_bytes()
     assert Image.open(made.contact_sheet).width == 12 * 96
-    assert len(folders.train_pictures(tmp_path / "photo")) + len(folders.test_pictures(tmp_path / "photo")) == 13
+    assert len(data.train_pictures(tmp_path / "photo")) + len(data.test_pictures(tmp_path / "photo")) == 13
 
 
 def test_a_picture_stays_on_its_side_of_the_split_when_others_are_added(gathered: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_picture_stays_on_its_side_of_the_split_when_others_are_added(gathered
     with Image.open(PICTURES / "flower.jpg") as picture:
         picture.crop((300, 50, 460, 210)).save(gathered / "new.png")
     prepare(gathered, tmp_path / "after", min_side=100, test=0.3)
-    before, after = ({path.name for path in folders.list_pictures(tmp_path / name / "test")} for name in ("before", "after"))
+    before, after = ({path.name for path in data.list_pictures(tmp_path / name / "test")} for name in ("before", "after"))
     assert before == after - {"new.png"}
 
 

@@ -17,12 +17,11 @@ from tests.training.conftest import TINY, tiny_config, vgg_weights, weights
 from training import evaluation
 from training.__main__ import main
 from training.checkpoints import BEST, load_checkpoint, load_generators
-from training.config import ConfigError
+from training.config import ConfigError, load_config, parse_settings
 from training.data import load_domains
 from training.evaluation import Judging
 from training.importing import import_generator
 from training.judging.features import EfficientNetLite0
-from training.loading import load_config, parse_settings
 from training.logs import read_losses
 from training.progress import told_critics
 from training.trainer import NonFiniteLoss, Trainer
@@ -239,12 +238,12 @@ def test_a_field_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_says_which_critics_it_has_and_how_to_get_better_ones(
     domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("training.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("training.config.find_spec", lambda name: None)
     config = load_config("lite", source=domains[0], target=domains[1], **TINY | {"steps": 1})
     Trainer(config, tmp_path).train()
     (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("critics"))
     assert re.search("PatchGANs with spectral norm and lambda_content counts for nothing.*pip install torchvision.*features=FILE", told)
-    monkeypatch.setattr("training.loading.find_spec", lambda name: name)
+    monkeypatch.setattr("training.config.find_spec", lambda name: name)
     assert "features=vgg19" in str(told_critics(load_config("lite", source="x", target="y")))
     assert told_critics(load_config("paper", source="x", target="y")) is None
 
