@@ -34,8 +34,8 @@ def standard_bundle(models: Path) -> Bundle:
     import torch  # not above: it takes seconds, and half a gigabyte
 
     from training.config import load_config
-    from training.export import to_onnx
     from training.generators import make_generator
+    from training.graph import to_onnx
     from training.precision import halve, quantise
 
     torch.manual_seed(0)

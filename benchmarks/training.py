@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,9 @@ from torch import Tensor
 from training.config import TrainingConfig, load_config
 from training.cyclegan import CycleGAN
 from training.data import Domain
+from training.devices import choose_device
 from training.objectives import HistoryPool
-from training.trainer import Trainer, choose_device
+from training.trainer import Trainer
 
 Step = Callable[[Tensor, Tensor], Any]
 
@@ -41,7 +43,8 @@ def main(
         config = load_config(preset, source=Path(folder) / "x", target=Path(folder) / "y", device=device, flip=False)
         contenders: dict[str, Step] = {"plain, fp32": plain_step(config)}
         for name, fields in TRAINERS.items():
-            contenders[name] = Trainer(TrainingConfig(**(config.model_dump() | fields)), Path(folder) / "run").train_step
+            learner = Trainer(TrainingConfig(**(config.model_dump() | fields)), Path(folder) / "run").learner
+            contenders[name] = partial(learner.train_step, step=0)
         seconds = measure(contenders, batch(config), steps, rounds)
     table = Table("step", title=f"{preset} at {config.crop_size} pixels on {_processor(choose_device(device))}, torch {torch.__version__}")
     for column in ("steps a second", "times plain"):

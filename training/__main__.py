@@ -4,24 +4,26 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from models.bundle import Bundle, BundleError
 from models.remote import pull, push
-from training.checkpoints import own_preset
-from training.config import ConfigError, load_config, parse_settings
-from training.data import paired_folders
+from training.config import ConfigError, load_config, own_preset, parse_settings
+from training.data import paired_folders, train_folder
+from training.devices import choose_device
 from training.evaluation import Means, evaluate_bundle, evaluate_run
-from training.export import NO_LICENCE, ExportError, export_run
+from training.export import NO_LICENCE, export_run
 from training.files import check_writable, locked
 from training.importing import import_generator
 from training.judging.figures import table
+from training.logs import SAMPLES
+from training.memory import is_out_of_memory
 from training.preparing import prepare
 from training.sampling import sample_folder
-from training.trainer import NonFiniteLoss, Trainer, choose_device
+from training.tiling import ExportError
+from training.trainer import NonFiniteLoss, Trainer
 from training.weights import write_weights
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -53,8 +55,15 @@ def train(
         raise ConfigError("--data names both folders: leave out --source and --target")
     folders = paired_folders(data) if data else {"source": source, "target": target}
     given = {name: path for name, path in (folders | {"teacher": teacher}).items() if path is not None}
+    fields = parse_settings(settings)
+    if twice := given.keys() & fields.keys():
+        raise ConfigError(f"{', '.join(sorted(twice))}: given twice, as an option and by --set: leave one out")
+    config = load_config(preset or own_preset(run), **given, **fields)
+    for domain in (config.source, config.target):
+        if train_folder(domain).resolve() in (run / SAMPLES).resolve().parents:  # where sheets would be taken for pictures
+            raise ConfigError(f"--run {run} lies among the pictures of {domain}: name a folder elsewhere, like runs/{run.name}")
     with locked(run):
-        Trainer(load_config(preset or own_preset(run), **given, **parse_settings(settings)), run, force).train()
+        Trainer(config, run, force).train()
 
 
 @app.command()
@@ -65,7 +74,9 @@ def evaluate(
     target: Annotated[Path | None, typer.Option(help="Folder of the target domain; a run knows its own.")] = None,
     best: Annotated[bool, typer.Option(help="A run's weights that were judged best (see evaluate_every), not the last.")] = False,
     beside: Annotated[Path | None, typer.Option(help="A bundle whose translations the sheet shows, too.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Where a bundle's figures and sheet go; here if not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where figures and sheets go; if not given a run's into its folder, and a bundle's here.")
+    ] = None,
     count: Annotated[int, typer.Option(min=2, help="Pictures of each folder to judge by, at most.")] = 100,
     features: Annotated[Path | None, typer.Option(help="VGG-19's weights, for a second opinion: torchvision's vgg19-dcbb9e9d.pth.")] = None,
     inception: Annotated[
@@ -75,14 +86,15 @@ def evaluate(
             "FID wants thousands of pictures to be stable: mind --count."
         ),
     ] = None,
+    lpips: Annotated[bool, typer.Option(help="LPIPS there and back, by AlexNet, which comes through torchvision.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Judge a run's directions, or a bundle, on test pictures: figures in evaluation.json, and a sheet to look at."""
-    means = Means(count, features, inception, str(choose_device(device)))
+    means = Means(count, features, inception, lpips, str(choose_device(device)))
+    folder = output or run or Path()
     if run and not model:
-        folder, evaluation = run, evaluate_run(run, means, source=source, target=target, best=best, beside=beside)
-    elif model and not run and source and target:
-        folder = output or Path()
+        evaluation = evaluate_run(run, means, source=source, target=target, output=output, best=best, beside=beside)
+    elif model and not run and source and target and not best:
         evaluation = evaluate_bundle(model, means, source, target, folder, beside)
     else:
         raise ConfigError("give --run, or --model with --source and --target")
@@ -201,7 +213,7 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(f"error: {error.filename or 'a file'}: {error.strerror or error}") from None
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise SystemExit(f"error: {OUT_OF_MEMORY}") from None
 

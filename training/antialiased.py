@@ -63,6 +63,6 @@ class AntialiasedGenerator(ResnetGenerator):
             layers += [*up, nn.InstanceNorm2d(narrower), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), PixelConv2d(widths.up[1], 3, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
-        self.skip = 0.0
+        self.skip = self.color_skip = 0.0
         across = "-".join(map(str, (*widths.down, *widths.up)))
         self.architecture = f"resnet_{len(widths.blocks)}blocks, channels {across}, antialiased as CUT's"

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import CONFIG, ConfigError, TrainingConfig, make_config
+from training.config import ConfigError, TrainingConfig, make_config
 from training.files import whole
 from training.generators import Generator, make_generator
+from training.memory import is_out_of_memory
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
@@ -30,7 +31,7 @@ FREE = (
 )
 """What may change when a run is resumed, and takes effect. What is neither fixed nor free changes only when asked for by `--force`."""
 UNUSED = ("source", "target", "source_name", "target_name", "start")
-"""What is compared otherwise (the domains' names and their pictures), or is of no use after the first step."""
+"""What is compared otherwise (the domains' names and their pictures), or is not looked at after the first step."""
 
 
 def save_checkpoint(run: Path, state: dict[str, Any], name: str = CHECKPOINT) -> Path:
@@ -65,17 +66,14 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT) -> dict[str, Any] | None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        if isinstance(error, OSError) or is_out_of_memory(error):  # of which the file is not to blame
+            raise
         raise ConfigError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): delete it to start the run anew, or name another --run"
+            f"{path} cannot be read ({str(error).splitlines()[0]}): move it away to begin anew, or name another --run"
         ) from error
     if not isinstance(checkpoint, dict) or not {"config", "step", "ema"} <= checkpoint.keys():
         raise ConfigError(f"{path} is no checkpoint that this program wrote: name another --run, or move the file away")
     return checkpoint
-
-
-def own_preset(run: Path) -> str:
-    """Where the configuration of a run that exists is, else the usual preset's name: for `load_config`."""
-    return str(run) if (run / CONFIG).is_file() else "standard"
 
 
 def saved_config(checkpoint: dict[str, Any]) -> TrainingConfig:
@@ -89,6 +87,8 @@ def saved_config(checkpoint: dict[str, Any]) -> TrainingConfig:
 def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: int, force: bool = False) -> list[str]:
     """What `config` has otherwise than the checkpoint, and what that does. Raises ConfigError where a change does not fit the
     weights, or has to be asked for."""
+    if not {"model", "pools", "losses"} <= checkpoint.keys():
+        raise ConfigError(f"this {CHECKPOINT} has no more than generators, as {BEST} does: a new --run can begin with them (start=…)")
     saved = saved_config(checkpoint)
     if fixed := _changed(saved, config, FIXED):
         raise ConfigError(f"this run was begun with other settings ({'; '.join(fixed)}): name another --run, or set them back")
@@ -99,7 +99,14 @@ def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: i
         asked.append(f"processes {len(checkpoint['pools'])} → {ranks}")
     if asked and not force:
         raise ConfigError(_other(asked))
-    return asked + _changed(saved, config, FREE)
+    started = config.start and config.start != saved.start
+    return [*asked, *_changed(saved, config, FREE), *(["start is no longer looked at, since the run has begun"] if started else [])]
+
+
+def check_new(run: Path) -> None:
+    """Raises ConfigError where a run would begin in a folder that has weights of an earlier one."""
+    if (run / BEST).exists():
+        raise ConfigError(f"{run} has the {BEST} of an earlier run, and no {CHECKPOINT}: name another --run, or move {BEST} away")
 
 
 def check_pictures(known: dict[str, dict[str, Any]], pictures: dict[str, dict[str, Any]], force: bool) -> None:
@@ -129,7 +136,7 @@ def load_weights(run: Path, config: TrainingConfig) -> dict[str, Tensor]:
     changed = _changed(saved, config, GENERATOR_FIELDS)
     if changed:
         raise ConfigError(f"start: {run} has other generators ({'; '.join(changed)})")
-    critics = {} if _changed(saved, config, CRITIC_FIELDS) else checkpoint["model"]
+    critics = {} if _changed(saved, config, CRITIC_FIELDS) else checkpoint.get("model", {})
     return critics | _averaged(checkpoint)
 
 
@@ -169,5 +176,5 @@ def _averaged(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 def _changed(saved: TrainingConfig, config: TrainingConfig, names: Iterable[str]) -> list[str]:
     """Which of the named fields `config` has otherwise than the saved one."""
-    pairs = [(name, getattr(saved, name), getattr(config, name)) for name in names]
-    return [f"{name} {before} → {now}" for name, before, now in pairs if before != now]
+    differing = [name.removeprefix("has_") for name in names if getattr(saved, name) != getattr(config, name)]
+    return [f"{name} {getattr(saved, name)} → {getattr(config, name)}" for name in differing]

@@ -82,7 +82,7 @@ class CycleGAN(nn.Module):
         seen = augment(pictures, self.config.augment)
         if self.config.critic_noise:
             seen = seen + self.config.critic_noise * torch.randn_like(seen)
-        return View(pictures, self.features(seen) if self.features and self.config.discriminator == "features" else seen)
+        return View(pictures, self.features(seen) if self.features and self.config.has_feature_critics else seen)
 
     def generator_losses(self, x: View, y: View, lesson: Lesson = Lesson(), measure: bool = False) -> tuple[Losses, View, View]:
         """The generators' losses, and views of the translations F(y) and G(x), detached.

@@ -27,7 +27,6 @@ from training.memory import choose_cache
 
 log = logging.getLogger(__name__)
 
-
 CPU = torch.device("cpu")
 SMALLEST_SIDE = 16
 """In pixels, of pictures to learn from or to judge by."""
@@ -36,27 +35,27 @@ TEST = ("test", "tests", "testing", "val", "valid", "validation")
 """Names of folders, in small letters, by what is preferred."""
 
 
-def list_pictures(folder: Path, without: Path | None = None) -> list[Path]:
-    """The picture files in `folder` and below, in a fixed order; links are followed, hidden files and folders left out, and the folder
+def list_pictures(folder: Path, without: Sequence[Path] = ()) -> list[Path]:
+    """The picture files in `folder` and below, in a fixed order; links are followed, hidden files and folders left out, and the folders
     `without`. Raises ConfigError where there are none."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} is {'no folder' if folder.exists() else 'not there'}: name the folder that the pictures are in")
-    excluded = without and without.resolve()
-    paths = sorted(path for path in _walk(folder, set()) if not excluded or excluded not in path.resolve().parents)
+    paths = sorted(_walk(folder, {each.resolve() for each in without}))
     if not paths:
         raise ConfigError(f"{folder} holds no pictures")
     return paths
 
 
-def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
-    here = folder.resolve()
-    if here in above:  # a link to a folder that it is in
+def _walk(folder: Path, known: set[Path]) -> Iterator[Path]:
+    """Each folder once, though links may lead to it, too; those `known` not at all."""
+    if folder.resolve() in known:
         return
-    for path in folder.iterdir():
+    known.add(folder.resolve())
+    for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "__MACOSX", "@eaDir")):
             continue
         if path.is_dir():
-            yield from _walk(path, above | {here})
+            yield from _walk(path, known)
         elif path.suffix.lower() in SUFFIXES:
             if path.is_file():
                 yield path
@@ -66,12 +65,7 @@ def _walk(folder: Path, above: set[Path]) -> Iterator[Path]:
 
 def train_folder(domain: Path) -> Path:
     """Where a domain's training pictures are: in train/ where there is one, else in the folder itself."""
-    return _below(domain, TRAIN) or domain
-
-
-def test_folder(domain: Path) -> Path:
-    """A domain's test pictures: test/ (or val/), or testA/ beside a trainA/; where there are none, its training pictures."""
-    return _tests(domain) or train_folder(domain)
+    return next(iter(_below(domain, TRAIN)), domain)
 
 
 def train_pictures(domain: Path) -> list[Path]:
@@ -82,10 +76,10 @@ def train_pictures(domain: Path) -> list[Path]:
 def test_pictures(domain: Path) -> list[Path]:
     """The domain's test pictures; where there are none, its training pictures, with a line in the log."""
     tests = _tests(domain)
-    if tests is None:
+    if not tests:
         _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
         return train_pictures(domain)
-    return list_pictures(tests)
+    return list_pictures(tests[0])
 
 
 def paired_folders(data: Path) -> dict[str, Path]:
@@ -93,22 +87,23 @@ def paired_folders(data: Path) -> dict[str, Path]:
     folders = {name: _below(data, (f"train{letter}", letter)) for name, letter in (("source", "a"), ("target", "b"))}
     if not all(folders.values()):
         raise ConfigError(f"--data {data}: it has no trainA/ and trainB/; name the two folders of pictures with --source and --target")
-    return {name: folder for name, folder in folders.items() if folder}
+    return {name: found[0] for name, found in folders.items()}
 
 
-def _tests(domain: Path) -> Path | None:
+def _tests(domain: Path) -> list[Path]:
+    """Where a domain's test pictures are: in test/ (or val/), or in testA/ beside a trainA/."""
     absolute = Path(os.path.abspath(domain))
     if paired := re.fullmatch("train([ab])", absolute.name.lower()):
         return _below(absolute.parent, [f"{name}{paired[1]}" for name in TEST])
     return _below(domain, TEST)
 
 
-def _below(folder: Path, names: Sequence[str]) -> Path | None:
-    """The first folder in `folder` that has one of the names, in small letters or capitals."""
-    if not folder.is_dir():
-        return None
-    folders = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
-    return next((folders[name] for name in names if name in folders), None)
+def _below(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The folders in `folder` that have one of the names, in small letters or capitals, by the order of names."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return sorted(
+        (path for path in inside if path.name.lower() in names and path.is_dir()), key=lambda path: names.index(path.name.lower())
+    )
 
 
 @cache
@@ -145,7 +140,8 @@ def read_picture(path: Path, shorter_side: int | None = None, content: bytes | N
         sides = (opened.width, opened.height)
         return decode(opened, shorter_side and shorter_side * max(sides) / min(sides)).pixels
     except (PictureError, OSError) as error:
-        log.warning("skipped %s: %s", path, error)
+        too_large = isinstance(error.__cause__, MemoryError)
+        log.warning("skipped %s: %s", path, "memory does not hold it: shrink it, or cut it into pieces" if too_large else error)
         return None
 
 

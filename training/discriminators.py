@@ -98,9 +98,9 @@ def _normalised(channels: int, norm: bool) -> list[nn.Module]:
 
 def make_discriminator(config: TrainingConfig) -> nn.Module:
     """A critic as `config` describes it. Heads on features start as torch starts convolutions, all others from normal(0, 0.02)."""
-    on_features = config.discriminator == "features"
-    if on_features and config.features != "none":
+    if config.has_feature_critics:
         return _spectrally_normalised(FeatureCritic(config.ndf))
+    on_features = config.discriminator == "features"
     norm = config.critic_norm == "instance" and not on_features
     critics: list[nn.Module] = [
         PixelGAN(config.ndf, norm) if config.discriminator == "pixel" else PatchGAN(config.ndf, config.n_layers, norm)

@@ -1,24 +1,11 @@
-"""A trained generator to ONNX, checked against torch, and to a bundle with its card."""
+"""A run's generators to bundles with their cards."""
 
 import json
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import onnx
-import onnxruntime
-import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
-from torch import Tensor, nn
-
-from models import padding
 from models.bundle import (
     CARD,
     ONNX,
@@ -37,181 +24,21 @@ from models.bundle import (
 from training.card import INT8_SAMPLES, SAMPLES, model_card
 from training.checkpoints import BEST, CHECKPOINT, existing_checkpoint, generators_of, with_folders
 from training.config import ConfigError, TrainingConfig
-from training.data import (
-    Pixels,
-    from_bytes,
-    read_pictures,
-    test_pictures,
-    to_bytes,
-    to_pixels,
-    to_tensor,
-    train_pictures,
-)
+from training.data import Pixels, read_pictures, test_pictures, train_pictures
 from training.evaluation import EVALUATION
 from training.files import check_writable
-from training.generators import Generator
+from training.graph import Exported, export_checked
 from training.logs import mean_losses, read_losses
-from training.precision import Variant, variants
 from training.records import records
 from training.sheets import Shown, card_sheets, precision_sheet
-from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
 from training.triton import CONFIG, triton_config
 
 log = logging.getLogger(__name__)
 
-OPSET = 18
-"""Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
-MEAN_DIFFERENCE = 0.25
 PARITY_PICTURES = 16
 CALIBRATION_PICTURES = 32
 DEVICES: dict[Precision, Device] = {"fp32": "any", "fp16": "cuda", "int8": "cpu-vnni"}
 NO_LICENCE = "None is stated for these weights."
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A generator's ONNX files, for pictures and for tiles, and how far from torch they were found."""
-
-    generator: Generator
-    onnx: bytes
-    tiling: bytes
-    parity: dict[str, float]
-    variants: tuple[Variant, ...] = ()
-    """The graph in lower precisions, where it is close enough."""
-
-
-class ByteGenerator(nn.Module):
-    """A generator as it is shipped: (n, h, w, 3) RGB bytes to the same, scaling to [-1, 1] and back included."""
-
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return to_bytes(self.generator(from_bytes(pictures)))
-
-
-def to_onnx(generator: Generator) -> bytes:
-    """The generator's ONNX file: batch, height and width dynamic."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
-    multiple = generator.multiple
-    example = torch.zeros((2, 2 * multiple, 3 * multiple, 3), dtype=torch.uint8)
-    height, width = (multiple * torch.export.Dim(name) for name in ("height", "width"))
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: height, 2: width}
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch, about torch
-        program = torch.onnx.export(
-            ByteGenerator(generator).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["pictures"], output_names=["translations"], dynamic_shapes=(dynamic,),
-        )  # fmt: skip
-    assert program is not None
-    model = program.model_proto
-    for value in (*model.graph.input, *model.graph.output):
-        for axis, name in enumerate(("batch", "height", "width")):
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    del model.graph.value_info[:], model.graph.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.ClearField("doc_string")
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
-
-
-def halve_weights(model: bytes) -> bytes:
-    """The ONNX file with the convolutions' weights stored as fp16 and still computed in fp32: ONNX Runtime folds the Casts
-    when it loads the file."""
-    halved = onnx.load_from_string(model)
-    graph, casts = halved.graph, []
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
-            name = tensor.name
-            with np.errstate(over="ignore"):  # what is too large is infinite, which no check of parity passes
-                halves = numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.fp16"))
-            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(halved, full_check=True)
-    return halved.SerializeToString()
-
-
-def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> dict[str, float]:
-    """The largest and the mean difference in steps of 1/255 between ONNX Runtime and torch, over `pictures`,
-    and over the upper half of the first as a batch with its mirror image. Raises ExportError where it is too large.
-
-    A picture that torch itself does not translate twice alike is left out: on a flat one instance norms make much of
-    rounding errors. Where no other is there, generated ones stand in.
-    """
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    fits = generator.multiple, generator.smallest_side
-    shipped = ByteGenerator(generator)
-
-    def differences(inputs: list[Pixels]) -> Iterator[NDArray[np.int16]]:
-        for batch in inputs:
-            with torch.no_grad():
-                expected = shipped(torch.tensor(batch)).numpy().astype(np.int16)
-            (got,) = session.run(None, {"pictures": batch})
-            difference = np.abs(got - expected)
-            if not _too_large(difference.max(), difference.mean()) or _is_steady(generator, batch):
-                yield difference
-
-    def inputs(pictures: list[Pixels]) -> list[Pixels]:
-        half = padding.pad(pictures[0][: (len(pictures[0]) + 1) // 2], *fits)
-        return [*(padding.pad(pixels, *fits)[None] for pixels in pictures), np.stack([half, half[:, ::-1]])]
-
-    found = list(differences(inputs(pictures))) or list(differences(inputs(generated_pictures())))
-    largest = float(max(difference.max() for difference in found))
-    mean = float(np.mean([difference.mean() for difference in found]))
-    if _too_large(largest, mean):
-        raise ExportError(
-            f"ONNX Runtime differs from torch by up to {largest:.0f}/255 (at most {MAX_DIFFERENCE} is allowed) "
-            f"and {mean:.3f}/255 in the mean (at most {MEAN_DIFFERENCE}): no bundle is written"
-        )
-    return {"max_difference": largest, "mean_difference": round(mean, 4)}
-
-
-def _too_large(largest: float, mean: float) -> bool:
-    return largest > MAX_DIFFERENCE or mean > MEAN_DIFFERENCE
-
-
-def _is_steady(generator: Generator, batch: Pixels) -> bool:
-    """Whether noise of the size of rounding errors leaves the translation as it is."""
-    pictures = to_tensor(batch)
-    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        before, after = (to_pixels(generator(each)).astype(np.int16) for each in (pictures, pictures + 1e-6 * noise))
-    return bool(np.abs(after - before).max() <= 1)
-
-
-def generated_pictures() -> list[Pixels]:
-    """Smooth noise of a few sizes."""
-    random = np.random.default_rng(0)
-    noise = (random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 16, 64))
-    sizes = ((256, 256), (320, 192), (128, 160))
-    return [np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)) for pixels, size in zip(noise, sizes, strict=True)]
-
-
-def export_checked(generator: Generator, pictures: list[Pixels], calibration: Sequence[Pixels] = ()) -> Exported:
-    """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones; and in
-    lower precisions, INT8 calibrated on other pictures, where there are any. Flat pictures say nothing and
-    are left out. Raises ExportError."""
-    pictures = _not_flat(pictures) or generated_pictures()
-    whole = to_onnx(generator)
-    shipped = halve_weights(whole)
-    try:
-        parity = check_parity(shipped, generator, pictures)
-    except ExportError:
-        shipped, parity = whole, check_parity(whole, generator, pictures)
-    fitted, tests = (
-        [padding.pad(p, generator.multiple, generator.smallest_side)[None] for p in part] for part in (_not_flat(calibration), pictures)
-    )
-    tiling = to_tiling(shipped)
-    check_tiling(tiling, shipped, tests[0][0])
-    return Exported(generator, shipped, tiling, parity, tuple(variants(whole, fitted, tests)))
-
-
-def _not_flat(pictures: Sequence[Pixels]) -> list[Pixels]:
-    return [pixels for pixels in pictures if pixels.std() >= 1]
 
 
 def export_run(
@@ -321,7 +148,7 @@ def _file(path: str, precision: Precision, content: bytes, purpose: Purpose = "p
 
 def _training(config: TrainingConfig, checkpoint: dict[str, Any], run: Path, about: str | None) -> dict:
     """What the manifest tells of a run; folders are named, but not where they are."""
-    step, data = checkpoint["step"], checkpoint["data"]
+    step, data = checkpoint["step"], checkpoint.get("data", {})
     fields = config.model_dump(mode="json") | {"source": config.source_domain, "target": config.target_domain}
     fields |= {name: Path(fields[name]).name for name in ("teacher", "start", "features") if fields.get(name)}
     losses = read_losses(run)
@@ -343,5 +170,8 @@ def _evaluation(run: Path, checkpoint: dict[str, Any], direction: str) -> dict:
     """The figures that `evaluate` left in the run, or training with the best weights, where they are of this very checkpoint."""
     evaluation = checkpoint.get("evaluation")
     if evaluation is None and (run / EVALUATION).exists():
-        evaluation = json.loads((run / EVALUATION).read_text())
+        try:
+            evaluation = json.loads((run / EVALUATION).read_text())
+        except ValueError:
+            log.warning("%s is damaged: evaluate makes it anew, and without it cards have no figures", run / EVALUATION)
     return evaluation["directions"].get(direction, {}) if evaluation and evaluation["steps"] == checkpoint["step"] else {}

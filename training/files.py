@@ -46,7 +46,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Keep other processes from training the run meanwhile. Raises ConfigError where one does already, and says which."""
-    if os.environ.get("RANK", "0") != "0":  # of several processes of one run the first locks it
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # of several processes of one run the first locks it
         yield
         return
     check_writable(run)
@@ -60,6 +60,8 @@ def locked(run: Path) -> Iterator[None]:
         owner = {"process": os.getpid(), "host": socket.gethostname()}
         with suppress(OSError):  # a full disk, which training tells
             (run / OWNER).write_text(json.dumps(owner))
+        for unfinished in run.glob("*.tmp"):  # of a process that was killed
+            unfinished.unlink()
         yield
     finally:
         (run / OWNER).unlink(missing_ok=True)

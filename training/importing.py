@@ -20,8 +20,9 @@ from models.bundle import Bundle, sha256_of
 from training.antialiased import AntialiasedGenerator
 from training.config import ConfigError, make_config
 from training.data import list_pictures, read_pictures
-from training.export import NO_LICENCE, PARITY_PICTURES, check_bundles, export_checked, write_bundle
+from training.export import NO_LICENCE, PARITY_PICTURES, check_bundles, write_bundle
 from training.generators import Generator, ResnetGenerator, UnetGenerator, Widths, make_generator
+from training.graph import export_checked
 from training.records import records
 from training.weights import read_fields
 
@@ -136,6 +137,8 @@ def _foreign(content: bytes) -> str | None:
 def _state(loaded: Any) -> State:
     """The generator's weights by name, without what the generator does not use."""
     if isinstance(loaded, Mapping) and not _is_state(loaded):
+        if {"config", "step", "ema"} <= loaded.keys():
+            raise ImportRefused("it is the checkpoint of a run of this program: export --run FOLDER makes bundles of it")
         inside = [key for key in KEYS if _is_state(loaded.get(key))]
         if len(inside) != 1:
             held = ", ".join(map(str, list(loaded)[:20])) or "nothing"

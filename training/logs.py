@@ -4,10 +4,9 @@ import csv
 import io
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -57,7 +56,7 @@ class RunLog:
         self._tensorboard.close()
         if self._lines:
             with whole(self.run / CURVES) as file:
-                _curves(self._lines).savefig(file, format="png")
+                _curves(self._lines, file)
 
     def _append(self, line: dict[str, float]) -> None:
         self._lines.append(line)
@@ -95,7 +94,7 @@ def read_losses(run: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     lines = []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         for line in csv.DictReader(file):
             with suppress(ValueError, TypeError):
                 lines.append({name: float(value) for name, value in line.items() if value != ""})
@@ -108,10 +107,13 @@ def mean_losses(lines: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}
 
 
-def _curves(lines: list[dict[str, float]]) -> Figure:
-    """A panel a kind of loss, over steps."""
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+def _curves(lines: list[dict[str, float]], file: BinaryIO) -> None:
+    """A panel a kind of loss, over steps, as PNG."""
+    from matplotlib.figure import Figure  # which takes long, and is needed at a run's end
+
+    figure = Figure(figsize=(12, 8))
+    panels = figure.subplots(2, 2, gridspec_kw={"hspace": 0.3}).flat
+    for axes, (title, names) in zip(panels, PANELS.items(), strict=True):
         for name in names:
             points = [(line["step"], line[name]) for line in lines if name in line]
             if points:
@@ -119,4 +121,4 @@ def _curves(lines: list[dict[str, float]]) -> Figure:
         axes.set(title=title, xlabel="step")
         if axes.lines:
             axes.legend()
-    return figure
+    figure.savefig(file, format="png")

@@ -37,6 +37,11 @@ def available_memory() -> int:
     return max(0, min(free)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of Python, of torch on a GPU, or of torch on a CPU, which raises nothing of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def decoded_size(paths: Sequence[Path], shorter_side: int) -> int:
     """About how many bytes the pictures take as pixels, shrunk to `shorter_side`: by the headers of some of them."""
     some = paths[:: max(1, len(paths) // SIZED)]

@@ -3,7 +3,7 @@
 VGG-19 up to relu3_1 (Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015), frozen.
 """
 
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -65,13 +65,13 @@ def load_features(name: str) -> Features | None:
 
 def _torchvision_weights() -> dict[str, Tensor]:
     help_text = "give torchvision's vgg19-dcbb9e9d.pth by its path (features=FILE), or set features=none for plain critics"
-    if not importlib.util.find_spec("torchvision"):
+    if not find_spec("torchvision"):
         raise ConfigError(f"features=vgg19 takes the weights from torchvision, which is not installed: install it, {help_text}")
     from torchvision.models import VGG19_Weights
 
     try:
         return dict(VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, weights_only=True))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # not to be fetched, or not whole
         raise ConfigError(f"torchvision cannot fetch VGG-19's weights ({error}): {help_text}") from None
 
 

@@ -15,7 +15,7 @@ from models.bundle import Bundle, load_bundle
 from models.padding import Pixels
 from training.config import ConfigError
 from training.data import list_pictures, read_picture, to_pixels, to_tensor
-from training.files import check_writable
+from training.files import check_writable, whole
 from training.generators import Generator
 from training.judging.likeness import Translate
 
@@ -27,7 +27,7 @@ def sample_folder(model: Path, input: Path, output_folder: Path, size: int) -> I
     bundle = load_bundle(model)
     folder = input.parent if input.is_file() else input
     inside = input.resolve() in output_folder.resolve().parents
-    paths = [input] if input.is_file() else list_pictures(input, without=output_folder if inside else None)
+    paths = [input] if input.is_file() else list_pictures(input, without=[output_folder] if inside else [])
     outputs = _outputs(paths, folder, output_folder)
     over = next((path for path in paths if path.resolve() in {output.resolve() for output in outputs}), None)
     if over:
@@ -39,7 +39,8 @@ def sample_folder(model: Path, input: Path, output_folder: Path, size: int) -> I
         if pixels is None:
             continue
         output.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(translate(pixels[None])[0]).save(output)
+        with whole(output) as file:
+            Image.fromarray(translate(pixels[None])[0]).save(file, "PNG")
         yield output
 
 

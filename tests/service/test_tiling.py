@@ -17,8 +17,9 @@ from PIL import Image
 
 from service.engine.tiler import Canvas, cut, thumbnail
 from tests.conftest import PHOTO, Service, assert_problem, decoded, encoded, running_service, wait_until
-from training.export import export_checked, write_bundle
+from training.export import write_bundle
 from training.generators import ResnetGenerator, Widths, initialise
+from training.graph import export_checked
 
 IMPORTED = {"imported": {"file": "random.pth", "sha256": "0"}, "about": None}
 

@@ -1,5 +1,6 @@
-"""Two small domains of real pictures, and a run so small that it takes seconds."""
+"""Two small domains of real pictures, and a run so small that it takes seconds, with its bundles."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.conftest import PICTURES
+from training.__main__ import app
 from training.checkpoints import load_checkpoint
 from training.config import TrainingConfig, load_config
 from training.trainer import Trainer
@@ -50,6 +53,11 @@ def tiny_config(domains: tuple[Path, Path], **fields: Any) -> TrainingConfig:
     return load_config("paper", source=domains[0], target=domains[1], **(TINY | fields))
 
 
+def run_command(*arguments: object) -> None:
+    """`python -m training` with these arguments, in this process: starting one takes longer than most commands."""
+    app(list(map(str, arguments)), standalone_mode=False)
+
+
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "training", *map(str, arguments)]
 
@@ -57,6 +65,14 @@ def command(*arguments: object) -> list[str]:
 def train_command(domains: tuple[Path, Path], run: Path, **fields: Any) -> list[str]:
     settings = [part for name, value in (TINY | fields).items() for part in ("--set", f"{name}={value}")]
     return command("train", "--preset", "paper", "--source", domains[0], "--target", domains[1], "--run", run, *settings)
+
+
+def vgg_weights() -> dict[str, torch.Tensor]:
+    """Of torchvision's layout and size, at random."""
+    torch.manual_seed(0)
+    sizes = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+    convolutions = {index: nn.Conv2d(*channels, 3) for index, channels in sizes.items()}
+    return {f"features.{index}.{name}": w.detach() for index, conv in convolutions.items() for name, w in conv.named_parameters()}
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -71,3 +87,25 @@ def finished_run(domains: tuple[Path, Path], tmp_path_factory: pytest.TempPathFa
     run = tmp_path_factory.mktemp("runs") / "tiny"
     Trainer(tiny_config(domains), run).train()
     return run
+
+
+def earlier_version(run: Path, copy: Path) -> Path:
+    """A copy of a run whose checkpoint is of an earlier version of the program."""
+    checkpoint = load_checkpoint(shutil.copytree(run, copy))
+    assert checkpoint is not None
+    for later in ("data", "records", "scaler"):
+        del checkpoint[later]
+    del checkpoint["config"]["features"]
+    torch.save(checkpoint, copy / "checkpoint.pt")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that run's bundles, judged before."""
+    root = tmp_path_factory.mktemp("exported")
+    run = shutil.copytree(finished_run, root / "run")
+    run_command("evaluate", "--run", run, "--count", 4)
+    told = ("--pictures", PICTURES, "--about", "Crops.", "--licence", "CC0")
+    run_command("export", "--run", run, "--models", root / "models", *told)
+    return root / "models"

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.conftest import tiny_config
+from tests.training.conftest import run_command, tiny_config
 from training import data, memory
-from training.config import ConfigError, domain_name
+from training.config import ConfigError
 from training.data import Domain, list_pictures, load_domains, read_pictures, to_pixels, to_tensor
+from training.fields import domain_name
 
 
 def test_nested_folders_are_found_and_pictures_scaled_to_what_training_needs(domains: tuple[Path, Path]) -> None:
@@ -58,6 +59,19 @@ def test_folders_of_training_and_of_test_pictures_are_found_by_their_usual_names
     assert names(data.test_pictures(domain)) == ["two.png"]
 
 
+def test_what_is_set_aside_beside_training_pictures_is_not_trained_on(tmp_path: Path) -> None:
+    save_red(tmp_path / "zebra" / "one.png", tmp_path / "zebra" / "test" / "two.png", tmp_path / "zebra" / "Val" / "three.png")
+    assert names(data.train_pictures(tmp_path / "zebra")) == ["one.png"]
+    assert names(data.test_pictures(tmp_path / "zebra")) == ["two.png"]
+
+
+@pytest.mark.parametrize("run", ["zebra/run", "zebra"])
+def test_a_run_does_not_leave_its_sheets_among_the_pictures(tmp_path: Path, run: str) -> None:
+    save_red(tmp_path / "zebra" / "one.png")
+    with pytest.raises(ConfigError, match="lies among the pictures"):
+        run_command("train", "--run", tmp_path / run, "--source", tmp_path / "horse", "--target", tmp_path / "zebra")
+
+
 def test_links_are_followed_and_hidden_files_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_red(
         tmp_path / "store" / "a.png", tmp_path / "zebra" / "b.png", tmp_path / "zebra" / "._b.png", tmp_path / "zebra" / ".cache" / "c.png"
@@ -66,6 +80,9 @@ def test_links_are_followed_and_hidden_files_left_out(tmp_path: Path, caplog: py
     (tmp_path / "zebra" / "again").symlink_to(tmp_path / "zebra")
     (tmp_path / "zebra" / "gone.png").symlink_to(tmp_path / "nothing.png")
     (tmp_path / "stripes").symlink_to(tmp_path / "zebra")
+    (tmp_path / "store" / "round").symlink_to(tmp_path / "zebra")
+    (tmp_path / "zebra" / "twice").symlink_to(tmp_path / "store")
+    (tmp_path / "zebra" / "self.png").symlink_to(tmp_path / "zebra" / "self.png")
     assert names(list_pictures(tmp_path / "stripes")) == ["b.png", "a.png"]
     assert "gone.png: a link to nothing" in caplog.text
     assert domain_name(tmp_path / "stripes") == "stripes"
@@ -159,6 +176,15 @@ def test_any_format_becomes_8_bit_rgb(tmp_path: Path, name: str, save: Callable[
     (pixels,) = read_pictures(list_pictures(tmp_path))
     assert pixels.shape == (40, 40, 3)
     assert np.abs(pixels.astype(int) - 128).max() <= 2
+
+
+def test_a_picture_that_memory_does_not_hold_is_not_called_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_red(tmp_path / "a.png")
+    monkeypatch.setattr("pictures.decode.to_8_bits", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert data.read_picture(tmp_path / "a.png") is None
+    assert "a.png: memory does not hold it: shrink it" in caplog.text
 
 
 def test_a_broken_or_tiny_file_is_named_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 
 from models.bundle import read_manifest
 from tests.conftest import PICTURES, ROOT
-from tests.training.conftest import command, tiny_config
+from tests.training.conftest import run_command, tiny_config
 from training import evaluation
 from training.__main__ import main
 from training.card import model_card
@@ -124,7 +123,7 @@ def test_what_cannot_be_measured_is_left_out_and_the_rest_is_not() -> None:
     random = np.random.default_rng(0)
     noise = [random.integers(0, 256, (40, 40, 3), np.uint8) for _ in range(3)]
     figures, _ = Judge(noise, noise, noise, {"kid": EfficientNetLite0()}).figures(changed(CHANGES["nothing"]))
-    assert not {"grain", "weave_4"} & figures.keys()
+    assert not {"grain", "weave_4", "cycle_psnr", "cycle_lpips"} & figures.keys()
     assert {"kid", "colour", "frame", "shift_psnr"} <= figures.keys()
     assert math.isfinite(score(figures))
     assert math.isnan(shift_consistency(changed(CHANGES["nothing"]), [noise[0][:30]], [noise[0][:30]]))
@@ -149,9 +148,10 @@ class Spy:
 
     def __init__(self, *sets: object) -> None:
         judged.append(sets[:3])
+        self.source = judged[-1][0]
 
     def figures(self, *_: object) -> tuple[dict[str, float], list[Pixels]]:
-        return {}, judged[-1][0]
+        return {}, self.source
 
 
 judged: list[tuple] = []
@@ -186,16 +186,34 @@ def test_a_folder_of_a_single_picture_is_refused(tmp_path: Path) -> None:
         evaluation.evaluate_run(tmp_path, evaluation.Means(2))
 
 
+def test_lpips_is_measured_there_and_back_or_told_what_it_needs(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, brighter = crops("china", 2), changed(lambda pixels: pixels + 10)
+    judge = Judge(pictures, pictures, pictures, {}, lpips=lambda a, b: float(np.abs(b.astype(int) - a).max()))
+    assert judge.figures(brighter, brighter)[0]["cycle_lpips"] == 20
+    monkeypatch.setattr("training.judging.likeness.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"--lpips takes AlexNet from torchvision.*pip install torchvision"):
+        evaluation.evaluate_run(finished_run, evaluation.Means(2, lpips=True))
+
+
+def test_a_runs_figures_can_be_left_elsewhere(finished_run: Path, tmp_path: Path, spied: list[tuple]) -> None:
+    evaluation.evaluate_run(finished_run, evaluation.Means(2), output=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "day2dusk.jpg", "dusk2day.jpg"}
+    assert len(spied) == 2
+
+
 def test_a_file_that_is_no_vgg_is_refused_by_name(finished_run: Path, tmp_path: Path) -> None:
     torch.save({"0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ConfigError, match=r"other\.pth.*vgg19"):
         evaluation.evaluate_run(finished_run, evaluation.Means(2, features=tmp_path / "other.pth"))
 
 
-def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(domains: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
+    domains: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = ROOT / "models" / "photo2monet"
     words = ("--model", model, "--source", domains[0], "--target", domains[1], "--count", 4, "--output", tmp_path, "--beside", model)
-    told = subprocess.run(command("evaluate", *words), cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    run_command("evaluate", *words)
+    told = capsys.readouterr().out
     figures = json.loads((tmp_path / "evaluation.json").read_text())["directions"]["photo2monet"]
     assert {"kid", "kid_floor", "kid_base", "content", "colour", "chroma", "frame", "cycle_psnr", "score"} <= figures.keys()
     assert f"{figures['kid']:.1f}" in told

@@ -12,8 +12,8 @@ from PIL import Image
 from tests.conftest import PICTURES
 from training import precision
 from training.data import Pixels
-from training.export import to_onnx
 from training.generators import ResnetGenerator, Widths
+from training.graph import to_onnx
 
 
 @pytest.fixture(scope="module")

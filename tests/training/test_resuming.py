@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, wait_until
-from tests.training.conftest import tiny_config, train_command, weights
+from tests.training.conftest import earlier_version, tiny_config, train_command, weights
 from training import trainer
 from training.checkpoints import FIXED, FREE, UNUSED, load_checkpoint
 from training.config import ConfigError, TrainingConfig
@@ -42,13 +42,13 @@ def assert_the_same_run(run: Path, other: Path) -> None:
 def test_stopped_and_resumed_equals_never_stopped(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
     """Stopped between two lines of the log, so that the losses of the line after are half from before."""
     stopped = Trainer(tiny_config(domains), tmp_path)
-    step, calls = stopped.train_step, iter([False, False, True])
+    train_step, calls = stopped.learner.train_step, iter([False, False, True])
 
-    def stop_at_the_third(x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    def stop_at_the_third(*arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
         stopped._stop = next(calls)
-        return step(x, y)
+        return train_step(*arguments, **options)
 
-    stopped.train_step = stop_at_the_third  # type: ignore[method-assign]
+    stopped.learner.train_step = stop_at_the_third  # type: ignore[method-assign]
     stopped.train()
     assert stopped.step == 3
     Trainer(tiny_config(domains), tmp_path).train()
@@ -56,11 +56,11 @@ def test_stopped_and_resumed_equals_never_stopped(domains: tuple[Path, Path], fi
 
 
 def test_killed_at_any_moment_and_resumed_equals_never_stopped(domains: tuple[Path, Path], tmp_path: Path) -> None:
-    fields = {"steps": 60, "checkpoint_every": 5, "sample_every": 20, "augment": "color,translation", "batch_size": 2}
-    subprocess.run(train_command(domains, tmp_path / "left alone", **fields), cwd=ROOT, check=True, capture_output=True)
+    fields = {"steps": 40, "checkpoint_every": 5, "sample_every": 20, "augment": "color,translation", "batch_size": 2}
+    Trainer(tiny_config(domains, **fields), tmp_path / "left alone").train()
     train = train_command(domains, run := tmp_path / "killed", **fields)
     kills = 0
-    while kills < 2 or steps(run) < 60:
+    while kills < 2 or steps(run) < 40:
         process = subprocess.Popen(train, cwd=ROOT, stdout=subprocess.DEVNULL)
         if kills < 2:
             before = steps(run)
@@ -72,18 +72,16 @@ def test_killed_at_any_moment_and_resumed_equals_never_stopped(domains: tuple[Pa
     assert_the_same_run(run, tmp_path / "left alone")
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_resumes(domains: tuple[Path, Path], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for _ in range(2):
-        before = steps(run)
-        process = subprocess.Popen(train_command(domains, run, steps=100_000), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: steps(run) > before, 300)  # noqa: B023
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0
-        assert f"step {before} of 100000" in output
-        assert "the same command resumes" in output
+def test_a_run_resumes_and_ctrl_c_leaves_a_checkpoint(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    process = subprocess.Popen(train_command(domains, run, steps=100_000), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: steps(run) > 6, 300)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert "step 6 of 100000" in output
+    assert f"step {steps(run)} of 100000: stopped; the same command resumes" in output
 
 
 def test_every_field_is_fixed_or_free_or_has_to_be_asked_for() -> None:
@@ -101,7 +99,7 @@ def test_settings_that_may_change_take_effect_in_a_resumed_run(
     resumed = Trainer(tiny_config(domains, **fields), run)
     resumed.train()
     assert "crop_size 32 → 48" in capsys.readouterr().out
-    assert {group["betas"][0] for group in resumed.generator_optimizer.param_groups} == {0.7}
+    assert {group["betas"][0] for group in resumed.learner.generator_optimizer.param_groups} == {0.7}
     before, after = read_losses(run)[0], read_losses(run)[-1]
     assert (after["step"], "identity_X" in before, "identity_X" in after) == (10, True, False)
     new = (after.keys() - before.keys()).pop()
@@ -144,11 +142,64 @@ def test_pictures_may_move_but_others_of_their_names_are_refused(domains: tuple[
     assert steps(run) == 8
 
 
-def test_a_run_whose_start_is_gone_is_resumed(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_alike_in_another_memory_format(domains: tuple[Path, Path], finished_run: Path) -> None:
+    """By a step on the same gradients: Adam's is wrong where its moments are laid out otherwise than the weights."""
+    after = []
+    for last in (False, True):
+        learner = Trainer(tiny_config(domains, channels_last=last), finished_run).learner
+        own = list(learner.generators.parameters())
+        for number, weight in enumerate(own):
+            noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(number))
+            weight.grad = torch.empty_like(weight).copy_(noise)
+        learner.generator_optimizer.step()
+        after.append(own)
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-6) for one, other in zip(*after, strict=True))
+
+
+def test_a_run_whose_start_is_gone_or_elsewhere_is_resumed(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
     first = shutil.copytree(finished_run, tmp_path / "first")
-    Trainer(tiny_config(domains, start=first, steps=1), tmp_path / "tuned").train()
+    Trainer(tiny_config(domains, start=first), tmp_path / "tuned").save()
     shutil.rmtree(first)
-    assert Trainer(tiny_config(domains, start=first, steps=2), tmp_path / "tuned").step == 1
+    for start in (first, None, tmp_path / "elsewhere"):
+        resumed = Trainer(tiny_config(domains, start=start), tmp_path / "tuned")
+    assert resumed.changes == ["start is no longer looked at, since the run has begun"]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+    run = earlier_version(finished_run, tmp_path / "run")
+    Trainer(tiny_config(domains, steps=7), run).train()
+    assert steps(run) == 7
+    assert (load_checkpoint(run) or {})["data"].keys() == {"day", "dusk"}
+
+
+def test_generators_that_are_kept_alone_are_no_run_to_go_on_with(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
+    """best.pt, left over, or in the place of the checkpoint."""
+    checkpoint = load_checkpoint(finished_run)
+    assert checkpoint is not None
+    best = {name: checkpoint[name] for name in ("config", "step", "ema")}
+    for name, told in (("best.pt", r"best\.pt of an earlier run"), ("checkpoint.pt", "has no more than generators")):
+        (tmp_path / name).mkdir()
+        torch.save(best, tmp_path / name / name)
+        with pytest.raises(ConfigError, match=told):
+            Trainer(tiny_config(domains), tmp_path / name)
+    assert Trainer(tiny_config(domains, start=tmp_path / "checkpoint.pt"), tmp_path / "new").step == 0
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_told_to_be_deleted(
+    domains: tuple[Path, Path], finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ):
+
+        def refuse(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(torch, "load", refuse)
+        with pytest.raises(type(error)):
+            Trainer(tiny_config(domains), finished_run)
 
 
 def test_a_run_that_is_being_trained_is_not_trained_twice(tmp_path: Path) -> None:
@@ -160,8 +211,9 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(tmp_path: Path) -> Non
         pass
     process.kill()
     process.wait()
+    (tmp_path / "checkpoint.tmp").touch()  # which it was writing
     with locked(tmp_path):
-        pass
+        assert not (tmp_path / "checkpoint.tmp").exists()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_nothing_half_written(

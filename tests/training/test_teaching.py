@@ -10,20 +10,18 @@ from tests.training.conftest import tiny_config
 from training.checkpoints import load_generators
 from training.config import ConfigError
 from training.data import load_domains, to_pixels
-from training.export import export_run
 from training.logs import read_losses
 from training.teachers import Teacher
 from training.trainer import Trainer
 
 
 def test_a_run_and_the_bundles_exported_from_it_teach_alike(
-    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    domains: tuple[Path, Path], finished_run: Path, exported: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    export_run(finished_run, tmp_path)
     x, y = (domain.batch(0) for domain in load_domains(tiny_config(domains)))
     by_run, by_bundle = (
         Teacher(tiny_config(domains, teacher=teacher), torch.device("cpu")).lesson(x, y)
-        for teacher in (finished_run, tmp_path / "day2dusk")
+        for teacher in (finished_run, exported / "day2dusk")
     )
     for taught, the_same in ((by_run.y, by_bundle.y), (by_run.x, by_bundle.x)):
         assert taught is not None

@@ -1,38 +1,29 @@
-"""Runs: trained, stopped, resumed, judged, exported; through the commands where a user would use them."""
+"""Runs: what they leave, which options they have, and what they begin with."""
 
-import io
 import json
+import re
 import shutil
-import subprocess
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from models.bundle import load_bundle
-from tests.conftest import PICTURES, ROOT
-from tests.training.conftest import TINY, command, tiny_config, weights
-from training import export
-from training import trainer as trainer_module
-from training.checkpoints import load_generators
+from tests.training.conftest import TINY, tiny_config, vgg_weights, weights
+from training import evaluation
+from training.__main__ import main
+from training.checkpoints import BEST, load_checkpoint, load_generators
 from training.config import ConfigError, load_config, parse_settings
-from training.data import Pixels, load_domains
-from training.evaluation import Means
-from training.export import export_run
-from training.files import locked
-from training.generators import ResnetGenerator, Widths
-from training.importing import read_generator
+from training.data import load_domains
+from training.evaluation import Judging
+from training.importing import import_generator
+from training.judging.features import EfficientNetLite0
 from training.logs import read_losses
-from training.sampling import sample_folder
+from training.progress import told_critics
 from training.trainer import NonFiniteLoss, Trainer
 from training.weights import write_weights
 
@@ -63,7 +54,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(domain
     trainer = Trainer(tiny_config(domains), tmp_path)
     saved = trainer.save()
     with torch.no_grad():
-        next(trainer.model.G.parameters()).fill_(float("nan"))
+        next(trainer.learner.model.G.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteLoss, match=str(saved)):
         trainer.train()
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path).values())
@@ -84,8 +75,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_checkpoint(domain
 )
 def test_every_option_trains(domains: tuple[Path, Path], tmp_path: Path, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # the other needs a C++ compiler on a CPU
-    Trainer(tiny_config(domains, **fields), tmp_path).train()
-    assert read_losses(tmp_path)[-1]["step"] == 6
+    Trainer(tiny_config(domains, steps=2, sample_every=2, **fields), tmp_path).train()
+    assert read_losses(tmp_path)[-1]["step"] == 2
     _, generators, _ = load_generators(tmp_path)
     assert generators["G"](torch.zeros(1, 3, 32, 32)).isfinite().all()
 
@@ -93,14 +84,14 @@ def test_every_option_trains(domains: tuple[Path, Path], tmp_path: Path, fields:
 def test_batches_that_are_accumulated_train_as_one_of_their_size(domains: tuple[Path, Path], tmp_path: Path) -> None:
     fields = {"pool_size": 0, "precision": "fp32", "steps": 1}
     whole, parts = (
-        Trainer(tiny_config(domains, **fields, **size), tmp_path / name)
+        Trainer(tiny_config(domains, **fields, **size), tmp_path / name).learner
         for name, size in (("whole", {"batch_size": 4}), ("parts", {"batch_size": 2, "accumulate": 2}))
     )
     pictures = [domain.batch(0) for domain in load_domains(whole.config)]
-    losses = [trainer.train_step(*pictures) for trainer in (whole, parts)]
+    losses = [learner.train_step(*pictures, step=0, measure=True) for learner in (whole, parts)]
     assert losses[0].keys() == losses[1].keys()
     assert all(float(losses[1][name]) == pytest.approx(float(value), rel=1e-3) for name, value in losses[0].items() if name[0] != "p")
-    moments = [trainer.generator_optimizer.state_dict()["state"] for trainer in (whole, parts)]
+    moments = [learner.generator_optimizer.state_dict()["state"] for learner in (whole, parts)]
     for one, other in zip(moments[0].values(), moments[1].values(), strict=True):
         assert torch.allclose(one["exp_avg"], other["exp_avg"], rtol=1e-2, atol=1e-5)
 
@@ -110,12 +101,11 @@ def test_a_run_is_judged_on_the_way_and_its_best_weights_are_kept(
 ) -> None:
     values = iter([0.3, 0.8, 0.5])
 
-    def judged(run: Path, means: Means) -> dict:
-        figures = {"score": next(values), "pictures": means.count}
-        step = load_generators(run)[2]
-        return {"steps": step, "directions": {"day2dusk": figures, "dusk2day": figures}}
+    def judged(judging: Judging, translates: dict, output: Path, told: dict) -> dict:
+        figures = {"score": next(values), "pictures": judging.means.count}
+        return told | {"directions": dict.fromkeys(translates, figures)}
 
-    monkeypatch.setattr(trainer_module, "evaluate_run", judged)
+    monkeypatch.setattr(Judging, "judge", judged)
     Trainer(tiny_config(domains, steps=6, evaluate_every=2), tmp_path).train()
     assert (load_generators(tmp_path)[2], load_generators(tmp_path, best=True)[2]) == (6, 4)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -123,14 +113,13 @@ def test_a_run_is_judged_on_the_way_and_its_best_weights_are_kept(
 
 
 def test_critics_have_a_rate_and_steps_of_their_own(domains: tuple[Path, Path], tmp_path: Path) -> None:
-    trainer = Trainer(tiny_config(domains, steps=100, n_critic=2, critic_lr=8e-4), tmp_path)
-    pictures = [domain.batch(0) for domain in load_domains(trainer.config)]
-    trainer.train_step(*pictures)
-    assert [optimizer.param_groups[0]["lr"] for optimizer in (trainer.generator_optimizer, trainer.critic_optimizer)] == [2e-4, 8e-4]
-    before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
-    trainer.step = 1
-    assert "G" not in trainer.train_step(*pictures)
-    assert {name[0] for name, weight in trainer.model.named_parameters() if not torch.equal(weight, before[name])} == {"D"}
+    learner = Trainer(tiny_config(domains, steps=100, n_critic=2, critic_lr=8e-4), tmp_path).learner
+    pictures = [domain.batch(0) for domain in load_domains(learner.config)]
+    learner.train_step(*pictures, step=0)
+    assert [optimizer.param_groups[0]["lr"] for optimizer in (learner.generator_optimizer, learner.critic_optimizer)] == [2e-4, 8e-4]
+    before = {name: weight.clone() for name, weight in learner.model.named_parameters()}
+    assert "G" not in learner.train_step(*pictures, step=1)
+    assert {name[0] for name, weight in learner.model.named_parameters() if not torch.equal(weight, before[name])} == {"D"}
 
 
 @pytest.mark.parametrize(("device", "told"), [("cuda", "cuda cannot be used here"), ("gpu", "gpu cannot be used here")])
@@ -144,23 +133,28 @@ def test_a_device_that_is_not_there_is_told(domains: tuple[Path, Path], tmp_path
 def test_a_run_can_start_from_anothers_weights(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
     trainer = Trainer(tiny_config(domains[::-1], start=finished_run), tmp_path)
     _, generators, _ = load_generators(finished_run)
-    assert all(torch.equal(tensor, trainer.model.G.state_dict()[name]) for name, tensor in generators["G"].state_dict().items())
+    assert all(torch.equal(tensor, trainer.learner.model.G.state_dict()[name]) for name, tensor in generators["G"].state_dict().items())
     with pytest.raises(ConfigError, match="n_blocks 1 → 2"):
         Trainer(tiny_config(domains, start=finished_run, n_blocks=2), tmp_path)
 
 
 @pytest.mark.parametrize("generator", ["resnet", "mobile_resnet"])
-def test_a_run_can_start_from_a_bundles_weights(domains: tuple[Path, Path], tmp_path: Path, generator: str) -> None:
-    fields = {"generator": generator, "steps": 2, "precision": "fp32"}
-    Trainer(tiny_config(domains, **fields), tmp_path / "first").train()
-    export_run(tmp_path / "first", tmp_path / "models")
-    begun = Trainer(tiny_config(domains, start=tmp_path / "models" / "day2dusk", **fields), tmp_path / "second").model
-    _, trained, _ = load_generators(tmp_path / "first")
+def test_a_run_can_start_from_a_bundles_weights(
+    domains: tuple[Path, Path], finished_run: Path, exported: Path, tmp_path: Path, generator: str
+) -> None:
+    """Of a pair; or of one direction that was imported, whose other way begins anew."""
+    run, models, names = finished_run, exported, "GF"
+    if generator == "mobile_resnet":
+        run, models, names = tmp_path / "first", tmp_path / "models", "G"
+        Trainer(tiny_config(domains, generator=generator, steps=2), run).train()
+        import_generator(next(write_weights(run, tmp_path)), "day2dusk", models)
+    begun = Trainer(tiny_config(domains, start=models / "day2dusk", generator=generator), tmp_path / "second").learner.model
+    _, trained, _ = load_generators(run)
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    for name in ("G", "F"):
+    for name in names:
         assert (trained[name](picture) - getattr(begun, name)(picture)).abs().max() < 0.01  # the bundle's weights are fp16
     with pytest.raises(ConfigError, match=r"other generators \(.*_1blocks.*\) than this run \(.*_2blocks"):
-        Trainer(tiny_config(domains, start=tmp_path / "models" / "day2dusk", generator=generator, n_blocks=2), tmp_path)
+        Trainer(tiny_config(domains, start=models / "day2dusk", generator=generator, n_blocks=2), tmp_path)
     with pytest.raises(ConfigError, match="is nothing to start from: name a run's folder"):
         Trainer(tiny_config(domains, start=tmp_path), tmp_path)
 
@@ -170,12 +164,12 @@ def test_new_critics_learn_first_beside_generators_that_are_trained_already(
 ) -> None:
     fields = {"start": finished_run, "critic_norm": "none", "spectral_norm": True, "skip": 0.25, "critic_warmup": 2}
     begun = Trainer(tiny_config(domains, steps=2, **fields), tmp_path)
-    untrained = {name: tensor.clone() for name, tensor in begun.model.state_dict().items()}
+    untrained = {name: tensor.clone() for name, tensor in begun.learner.model.state_dict().items()}
     begun.train()
-    assert {name[0] for name, tensor in begun.model.state_dict().items() if not torch.equal(tensor, untrained[name])} == {"D"}
+    assert {name[0] for name, tensor in begun.learner.model.state_dict().items() if not torch.equal(tensor, untrained[name])} == {"D"}
     begun = Trainer(tiny_config(domains, steps=3, **fields), tmp_path)
     begun.train()
-    assert any(not torch.equal(tensor, untrained[name]) for name, tensor in begun.model.state_dict().items() if name[0] == "G")
+    assert any(not torch.equal(tensor, untrained[name]) for name, tensor in begun.learner.model.state_dict().items() if name[0] == "G")
 
 
 def test_the_rate_is_constant_and_then_falls_to_nothing(domains: tuple[Path, Path]) -> None:
@@ -185,15 +179,15 @@ def test_the_rate_is_constant_and_then_falls_to_nothing(domains: tuple[Path, Pat
 
 
 def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path: Path) -> None:
-    trainer = Trainer(tiny_config(domains, ema=0.9), tmp_path)
-    trainer.step = 1000  # of the first steps it takes in more
-    (name, average), weight = next(iter(trainer.averaged.named_parameters())), next(trainer.generators.parameters())
+    learner = Trainer(tiny_config(domains, ema=0.9), tmp_path).learner
+    learner._step = 1000  # of the first steps it takes in more
+    (name, average), weight = next(iter(learner.averaged.named_parameters())), next(learner.generators.parameters())
     before = average.detach().clone()
-    trainer.ema.update_parameters(trainer.generators)  # the first is a copy
+    learner.ema.update_parameters(learner.generators)  # the first is a copy
     with torch.no_grad():
         weight.add_(1.0)
-    trainer.ema.update_parameters(trainer.generators)
-    assert torch.allclose(dict(trainer.averaged.named_parameters())[name], before + 0.1, atol=1e-6)
+    learner.ema.update_parameters(learner.generators)
+    assert torch.allclose(dict(learner.averaged.named_parameters())[name], before + 0.1, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +200,15 @@ def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path
         (["steps"], "--set steps=20000"),
         (["steps=many"], "steps"),
         (["crop_size=300"], "load_size"),
+        (["load_size=160-256"], r"load_size\.0: Input should be a valid integer"),
+        (["lambda_cycle=1,2,3"], "lambda_cycle: Tuple should have at most 2 items"),
+        (["seed=2020-13-45"], "--set seed=2020-13-45: '2020-13-45' is no value"),
+        (["seed=99999999999999999999"], "seed: Input should be less than"),
+        (["lr=.inf"], "lr: Input should be a finite number"),
+        (["preset=lite"], "preset: there is no such field"),
+        (["discriminator=pixel", "n_scales=9", "lambda_content=0"], "too small for n_layers 0 and n_scales 9"),
+        (["features=none", "n_layers=7"], "too small for n_layers 7"),
+        (["generator=unet_128", "skip=0", "color_skip=0"], "lambda_shift is for ResNets"),
         (["generator=vgg"], "generator"),
     ],
 )
@@ -219,121 +222,59 @@ def test_unknown_preset_names_those_there_are() -> None:
         load_config("huge", source="x", target="y")
 
 
-def test_evaluate_export_and_sample_make_bundles_that_translate(finished_run: Path, tmp_path: Path) -> None:
-    models = tmp_path / "models"
-    for arguments in (
-        ("evaluate", "--run", finished_run),
-        ("export", "--run", finished_run, "--models", models, "--pictures", PICTURES, "--about", "Crops.", "--licence", "CC0"),
-        ("sample", "--model", models / "day2dusk", "--input", PICTURES, "--output", tmp_path / "out", "--size", 64),
-    ):
-        subprocess.run(command(*arguments), cwd=ROOT, check=True, capture_output=True)
-    for direction, inverse in (("day2dusk", "dusk2day"), ("dusk2day", "day2dusk")):
-        bundle = load_bundle(models / direction)
-        assert bundle.manifest.inverse == inverse
-        assert {(file.precision, file.device) for file in bundle.version.files} >= {("fp32", "any"), ("fp16", "cuda")}
-        assert bundle.version.training["steps"] == 6
-        assert {"kid", "kid_floor", "kid_base", "content", "colour", "cycle_psnr", "parity"} <= bundle.version.evaluation.keys()
-        card = (models / direction / "README.md").read_text()
-        assert all(told in card for told in ("![samples](samples.jpg)", "Crops.", "Licence: CC0"))
-        assert str(ROOT.parent) not in (models / direction / "model.json").read_text()
-        assert f'name: "{direction}"' in (models / direction / "config.pbtxt").read_text()
-    assert len(list((tmp_path / "out").iterdir())) == 5
-    assert Image.open(tmp_path / "out" / "china.png").size == (96, 64)
+@pytest.mark.parametrize("text", ["", "- lr", "lr: 2020-13-45", "1: 2", "lr: [", "\x00"])
+def test_a_file_that_is_no_preset_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yml is no YAML file of a configuration's fields|1: Keys should be strings"):
+        load_config(str(tmp_path / "mine.yml"), source="x", target="y")
 
 
-def test_exported_again_without_its_pictures_it_is_one_more_version(
-    domains: tuple[Path, Path], finished_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_field_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["training", "train", "--run", "x", "--source", "a", "--set", "source=b"])
+    with pytest.raises(SystemExit, match="error: source: given twice, as an option and by --set"):
+        main()
+
+
+def test_a_run_says_which_critics_it_has_and_how_to_get_better_ones(
+    domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And with flat ones first, on which torch and ONNX Runtime differ."""
-    flat = shutil.copytree(domains[0], tmp_path / "flat")
-    (flat / "test" / "000.png").write_bytes(png(np.full((48, 64, 3), 255, np.uint8)))
-    half = np.asarray(Image.open(PICTURES / "china.jpg").resize((64, 48))).copy()
-    half[:24] = 0
-    (flat / "test" / "001.png").write_bytes(png(half))
-    for number, folders in ((1, (flat, domains[1])), (2, (tmp_path / "gone", tmp_path / "gone"))):
-        bundles = export.export_run(finished_run, tmp_path / "models", source=folders[0], target=folders[1])
-        assert [bundle.version.version for bundle in bundles] == [number, number]
-        assert bundles[0].version.training["pictures"] == {"day": 8, "dusk": 8}
-    assert "gone is not there" in caplog.text
-    assert "--source" in caplog.text
-    manifest = json.loads((tmp_path / "models" / "day2dusk" / "model.json").read_text())
-    assert [version["version"] for version in manifest["versions"]] == [1, 2]
-    made = manifest["versions"][1]["training"]
-    assert made["records"]["export"]["libraries"]["torch"] == torch.__version__
-    assert made["records"]["train"]["project"]
-    assert made["data_sha256"].keys() == {"day", "dusk"}
+    monkeypatch.setattr("training.config.find_spec", lambda name: None)
+    config = load_config("lite", source=domains[0], target=domains[1], **TINY | {"steps": 1})
+    Trainer(config, tmp_path).train()
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("critics"))
+    assert re.search("PatchGANs with spectral norm and lambda_content counts for nothing.*pip install torchvision.*features=FILE", told)
+    monkeypatch.setattr("training.config.find_spec", lambda name: name)
+    assert "features=vgg19" in str(told_critics(load_config("lite", source="x", target="y")))
+    assert told_critics(load_config("paper", source="x", target="y")) is None
 
 
-def png(pixels: Pixels) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def test_weights_are_written_in_the_layout_that_others_read(
-    domains: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_while_training_real_pictures_are_looked_at_once_and_the_critics_network_judges_too(
+    domains: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As .pth where others have such layers; as safetensors always, which say what the generator is."""
-    for name, fields in (
-        ("usual", {"downsampling": "strided", "upsampling": "transposed", "skip": 0}),
-        ("own", {"downsampling": "blurred"}),
-    ):
-        Trainer(tiny_config(domains, **fields), tmp_path / name).save()
-    names = [f"latest_net_G_{letter}{suffix}" for letter in "AB" for suffix in (".safetensors", ".pth")]
-    assert [path.name for path in write_weights(tmp_path / "usual", tmp_path)] == names
-    assert [path.name for path in write_weights(tmp_path / "own", tmp_path / "own")] == names[::2]
-    assert "no .pth files: other programs have no downsampling=blurred" in caplog.text
-    picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    for run, files in (("usual", (tmp_path / names[0], tmp_path / names[1])), ("own", (tmp_path / "own" / names[0],))):
-        _, generators, _ = load_generators(tmp_path / run)
-        for path in files:
-            assert torch.equal(read_generator(path.read_bytes())(picture), generators["G"](picture))
-    assert {"model.1.weight", "model.4.weight", "model.10.conv_block.1.bias"} <= torch.load(tmp_path / names[1], weights_only=True).keys()
+    seen = []
+
+    class Counted(EfficientNetLite0):
+        def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+            seen.append(pictures)
+            return super().forward(pictures)
+
+    monkeypatch.setattr(evaluation, "EfficientNetLite0", Counted)
+    torch.save(vgg_weights(), tmp_path / "vgg19.pth")
+    fields = {"features": str(tmp_path / "vgg19.pth"), "lambda_content": 0.5, "steps": 3, "evaluate_every": 1, "evaluate_count": 2}
+    Trainer(tiny_config(domains, **fields), tmp_path / "run").train()
+    assert len(seen) == 2 * 3 * 2 + 3 * 2 * 2, "source, target and its training pictures; then translations alone"
+    figures = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert figures["steps"] == 3
+    assert {"kid", "style", "content", "content_vgg"} <= figures["directions"]["day2dusk"].keys()
+    assert (load_checkpoint(tmp_path / "run", BEST) or {})["evaluation"]["directions"].keys() == {"day2dusk", "dusk2day"}
+    assert (tmp_path / "run" / "dusk2day.jpg").exists()
 
 
-def test_what_cannot_be_written_is_found_out_before_the_work(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(export, "to_onnx", None)
-    with pytest.raises(ConfigError, match="file is no folder"):
-        export.export_run(finished_run, tmp_path / "file")
-    with pytest.raises(ConfigError, match="file is no folder"), locked(tmp_path / "file" / "run"):
-        pass
-    with pytest.raises(ConfigError, match="file is no folder"):
-        next(sample_folder(ROOT / "models" / "photo2monet", PICTURES, tmp_path / "file", 64))
-
-
-def test_sample_takes_one_picture_and_never_writes_over_what_it_reads(tmp_path: Path) -> None:
-    bundle = ROOT / "models" / "photo2monet"
-    picture = shutil.copy(PICTURES / "china.jpg", tmp_path / "china.jpg")
-    assert list(sample_folder(bundle, picture, tmp_path, 64)) == [tmp_path / "china.png"]
-    with pytest.raises(ConfigError, match=r"china\.png would be written over"):
-        next(sample_folder(bundle, tmp_path, tmp_path, 64))
-    assert [path.name for path in sample_folder(bundle, tmp_path, tmp_path / "out", 64)] == ["china.png", "china.png.png"]
-
-
-def test_the_graph_takes_any_batch_and_size_and_agrees_with_torch(finished_run: Path) -> None:
-    _, generators, _ = load_generators(finished_run)
-    model = export.to_onnx(generators["G"])
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 52, 3), np.uint8)
-    (translations,) = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"pictures": pictures})
-    assert translations.shape == pictures.shape
-    assert translations.dtype == np.uint8
-    assert export.check_parity(model, generators["G"], list(pictures))["max_difference"] <= 2
-
-
-def test_a_nine_block_generator_exports_to_the_operators_that_providers_run_well() -> None:
-    graph = onnx.load_from_string(export.to_onnx(ResnetGenerator(Widths.of(ngf=4, n_blocks=9)))).graph
-    operators = Counter(node.op_type for node in graph.node)
-    expected = {"InstanceNormalization": 23, "Conv": 22, "ConvTranspose": 2, "Pad": 20, "Transpose": 2, "BatchNormalization": 0}
-    assert {name: operators[name] for name in expected} == expected
-
-
-def test_a_graph_that_differs_from_torch_is_refused_and_nothing_is_written(
-    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, generators, _ = load_generators(finished_run)
-    to_onnx = export.to_onnx
-    monkeypatch.setattr(export, "to_onnx", lambda generator: to_onnx(generators["F" if generator is not generators["F"] else "G"]))
-    with pytest.raises(export.ExportError, match="no bundle is written"):
-        export.export_run(finished_run, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_too_few_pictures_to_judge_by_are_told_before_the_first_step(domains: tuple[Path, Path], tmp_path: Path) -> None:
+    source = shutil.copytree(domains[0], tmp_path / "day")
+    shutil.rmtree(source / "test")
+    (source / "test").mkdir()
+    shutil.copy(next((source / "train").glob("*.png")), source / "test")
+    with pytest.raises(ConfigError, match="two in each folder at least"):
+        Trainer(tiny_config((source, domains[1]), evaluate_every=6), tmp_path / "run").train()
+    assert not (tmp_path / "run" / "losses.csv").exists()

@@ -1,9 +1,7 @@
 """What frozen networks see in pictures: how far two sets are apart, and how much of a picture's content a translation keeps."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,26 +45,12 @@ class EfficientNetLite0(nn.Module):
         return [*levels, net._swish(net._bn1(net._conv_head(x)))]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a network sees in n pictures."""
-
-    style: list[Tensor]
-    """(n, d) a level."""
-    content: list[Tensor]
-    """(1, c, h, w) a picture."""
-
-    @classmethod
-    def by(cls, network: nn.Module, pictures: list[Pixels]) -> Self:
-        """Of pictures that need not be of one size, on the device that the network is on."""
-        device = next(itertools.chain(network.parameters(), network.buffers())).device
-        styles, contents = [], []
-        for pixels in pictures:
-            with torch.no_grad():
-                levels: Maps = network(to_tensor(pixels[None]).to(device))
-            styles.append(style(levels))
-            contents.append(levels[CONTENT_LEVEL].cpu())
-        return cls([torch.stack(level) for level in zip(*styles, strict=True)], contents)
+def see(network: nn.Module, pictures: Iterable[Pixels]) -> Iterator[Maps]:
+    """What a network sees in pictures that need not be of one size, one after another, on the device that it is on."""
+    device = next(itertools.chain(network.parameters(), network.buffers())).device
+    for pixels in pictures:
+        with torch.no_grad():
+            yield network(to_tensor(pixels[None]).to(device))
 
 
 def style(levels: Maps) -> list[Tensor]:
@@ -74,6 +58,11 @@ def style(levels: Maps) -> list[Tensor]:
     (2 · channels,) doubles a level; their square roots, with their signs, so that a few extreme pictures do not decide."""
     statistics = (torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3), correction=0)[0]]).double().cpu() for level in levels)
     return [level.sign() * level.abs().sqrt() for level in statistics]
+
+
+def stacked(styles: Iterable[list[Tensor]]) -> list[Tensor]:
+    """Of n pictures: (n, d) a level."""
+    return [torch.stack(level) for level in zip(*styles, strict=True)]
 
 
 def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
@@ -90,14 +79,16 @@ def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(scaled), dim=1)
 
 
-def content(source: Tensor, translation: Tensor) -> float:
-    """How much of a picture's content is kept: the correlation of both pictures' maps, (1, c, h, w) each, the mean over channels;
-    1 where all is."""
-    return float((_standard(source) * _standard(translation)).mean())
+def content(levels: Maps) -> Tensor:
+    """What a picture shows, (1, c, h, w), each channel normalised. In half precision: many are kept."""
+    level = levels[CONTENT_LEVEL]
+    normal = (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), correction=0, keepdim=True) + 1e-3)
+    return normal.half().cpu()
 
 
-def _standard(level: Tensor) -> Tensor:
-    return (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), correction=0, keepdim=True) + 1e-3)
+def content_kept(source: Tensor, translation: Tensor) -> float:
+    """The correlation of both pictures' content, the mean over channels; 1 where all is kept."""
+    return float((source.float() * translation.float()).mean())
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:

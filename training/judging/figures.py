@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from training.data import Pixels
 from training.judging import measures
-from training.judging.features import Seen, balanced, content, kernel_distance
+from training.judging.features import balanced, content, content_kept, kernel_distance, see, stacked, style
 from training.judging.inception import Inception, fid, kid
-from training.judging.likeness import Translate, psnr, shift_consistency, ssim
+from training.judging.likeness import Likeness, Translate, psnr, shift_consistency, ssim
 
 Figures = dict[str, float]
 SHIFTED = 24
@@ -58,6 +58,7 @@ ROWS = (
     ),
     Row("cycle_psnr", "cycle PSNR, dB", "a picture there and back, against itself", 1),
     Row("cycle_ssim", "cycle SSIM", "the same by structural similarity"),
+    Row("cycle_lpips", "cycle LPIPS", "the same by what AlexNet sees; 0: no difference"),
 )
 
 
@@ -65,29 +66,31 @@ class Judge:
     """The figures of one direction: of whatever translates, the pictures and what networks see in them being the same each time.
 
     `source` and `target` are test pictures, `target_train` the target's training pictures; two of each at least. `networks` gives the
-    maps of a picture by figure: "kid" (EfficientNet-Lite0), "style" (VGG-19), or none of either.
+    maps of a picture by figure: "kid" (EfficientNet-Lite0), "style" (VGG-19), or none of either. `lpips` is measured there and back.
     """
 
     def __init__(
         self, source: list[Pixels], target: list[Pixels], target_train: list[Pixels], networks: Mapping[str, nn.Module],
-        inception: Inception | None = None,
+        inception: Inception | None = None, lpips: Likeness | None = None,
     ) -> None:  # fmt: skip
         self.source = source
-        self._target = target
         self._networks = networks
         self._inception = inception
-        self._sets = {"_floor": target_train, "_base": source}
-        self._sources = {key: Seen.by(network, source) for key, network in networks.items()}
-        self._reals = {key: Seen.by(network, target_train).style for key, network in networks.items()}
-        self._wanted = {key: balanced(Seen.by(network, target).style, self._reals[key]) for key, network in networks.items()}
+        self._likenesses = {"cycle_psnr": psnr, "cycle_ssim": ssim} | ({"cycle_lpips": lpips} if lpips else {})
+        self._reals: dict[str, list[Tensor]] = {}
+        self._wanted: dict[str, Tensor] = {}
+        self._contents: dict[str, list[Tensor]] = {}
         self._real: Figures = {}
-        for key in networks:
-            floor = kernel_distance(balanced(self._reals[key], self._reals[key]), self._wanted[key])
-            self._real |= {f"{key}_floor": floor, f"{key}_base": self._distance(key, self._sources[key])}
+        for key, network in networks.items():
+            self._reals[key] = stacked(map(style, see(network, target_train)))
+            self._wanted[key] = balanced(stacked(map(style, see(network, target))), self._reals[key])
+            seen = [(style(levels), content(levels)) for levels in see(network, source)]
+            self._contents[key] = [shown for _, shown in seen]
+            base = self._distance(key, stacked(own for own, _ in seen))
+            self._real |= {f"{key}_floor": self._distance(key, self._reals[key]), f"{key}_base": base}
         if inception is not None:
             self._seen = inception(target)
-            for part, pictures in self._sets.items():
-                self._real |= self._by_inception(pictures, part)
+            self._real |= self._by_inception(target_train, "_floor") | self._by_inception(source, "_base")
         self._real |= {"chroma_floor": measures.chroma(target), "chroma_base": measures.chroma(source)}
         for period in measures.PERIODS:
             self._real |= {f"weave_{period}_floor": measures.weave(target, period), f"weave_{period}_base": measures.weave(source, period)}
@@ -100,9 +103,11 @@ class Judge:
         pairs = (self.source, translations)
         figures = dict(self._real)
         for key, network in self._networks.items():
-            seen = Seen.by(network, translations)
-            figures[key] = self._distance(key, seen)
-            kept = [content(a, b) for a, b in zip(self._sources[key].content, seen.content, strict=True)]
+            styles, kept = [], []
+            for levels, shown in zip(see(network, translations), self._contents[key], strict=True):
+                styles.append(style(levels))
+                kept.append(content_kept(shown, content(levels)))
+            figures[key] = self._distance(key, stacked(styles))
             figures["content" if key == "kid" else "content_vgg"] = float(np.mean(kept))
         if self._inception is not None:
             figures |= self._by_inception(translations, "")
@@ -117,12 +122,12 @@ class Judge:
         figures |= {f"weave_{period}": measures.weave(translations, period) for period in measures.PERIODS}
         if back is not None:
             returned = [back(pixels[None])[0] for pixels in translations]
-            for name, likeness in (("cycle_psnr", psnr), ("cycle_ssim", ssim)):
+            for name, likeness in self._likenesses.items():
                 figures[name] = float(np.mean([likeness(*pair) for pair in zip(self.source, returned, strict=True)]))
         return {name: round(figure, 3) for name, figure in figures.items() if math.isfinite(figure)}, translations
 
-    def _distance(self, key: str, seen: Seen) -> float:
-        return kernel_distance(balanced(seen.style, self._reals[key]), self._wanted[key])
+    def _distance(self, key: str, styles: list[Tensor]) -> float:
+        return kernel_distance(balanced(styles, self._reals[key]), self._wanted[key])
 
     def _by_inception(self, pictures: list[Pixels], part: str) -> Figures:
         assert self._inception is not None

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from training.config import ConfigError
 from training.data import Pixels
@@ -66,6 +64,8 @@ def fid(a: Tensor, b: Tensor) -> float:
 
     Heusel et al., "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017. Biased upwards for small sets.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # which takes seconds
+
     basis = torch.linalg.qr(torch.cat([a, b]).T).Q  # of what both span: the same distance, from far smaller matrices
     metric = FrechetInceptionDistance(_Given(basis.shape[1]))
     metric.update(a @ basis, real=False)
@@ -78,6 +78,8 @@ def kid(a: Tensor, b: Tensor) -> float:
 
     Bińkowski et al., "Demystifying MMD GANs", ICLR 2018. Unbiased, so below 0 at times.
     """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore", category=UserWarning):  # of its memory
         torch.manual_seed(0)
         metric = KernelInceptionDistance(_Given(a.shape[1]), subset_size=min(KID_SUBSET, len(a), len(b)))

@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
-from training.data import Pixels
+from training.config import ConfigError
+from training.data import Pixels, to_tensor
 
 Translate = Callable[[Pixels], Pixels]
 """(n, h, w, 3) bytes to the same."""
+Likeness = Callable[[Pixels, Pixels], float]
+"""Of two pictures of one size, (h, w, 3) bytes each."""
 
 SHIFTS = ((1, 1), (2, 2), (3, 3), (1, 3), (3, 1))
 """Rows and columns that pictures are moved by, in turn."""
@@ -28,8 +31,29 @@ def psnr(a: Pixels, b: Pixels) -> float:
 
 def ssim(a: Pixels, b: Pixels) -> float:
     """Structural similarity (Wang et al., IEEE Transactions on Image Processing 2004); 1 for equal pictures."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # which takes seconds
+
     x, y = (torch.tensor(pixels).permute(2, 0, 1)[None].float() for pixels in (a, b))
     return float(cast(Tensor, structural_similarity_index_measure(x, y, data_range=255.0)))
+
+
+def load_lpips() -> Likeness:
+    """LPIPS by AlexNet (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018), 0 for equal
+    pictures; the network comes through torchvision. Raises ConfigError where that is not installed, or has no weights."""
+    if not find_spec("torchvision"):
+        raise ConfigError("--lpips takes AlexNet from torchvision, which is not installed: pip install torchvision, or leave it out")
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    try:
+        metric = LearnedPerceptualImagePatchSimilarity(net_type="alex")
+    except (OSError, RuntimeError) as error:  # it could not be fetched, or is not what it should be
+        raise ConfigError(f"--lpips: torchvision has no weights of AlexNet here ({error}): leave it out") from None
+
+    def lpips(a: Pixels, b: Pixels) -> float:
+        with torch.no_grad():
+            return float(metric(to_tensor(a[None]), to_tensor(b[None])))
+
+    return lpips
 
 
 def shift_consistency(translate: Translate, sources: list[Pixels], translations: list[Pixels]) -> float:

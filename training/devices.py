@@ -1,0 +1,27 @@
+"""What a run computes on, and in what precision."""
+
+import torch
+
+from training.config import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: CUDA where it is there, else the CPU. Raises ConfigError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+        return device
+    except Exception as error:  # each device has its own
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"device: {name} cannot be used here ({reason}): leave device=auto, or name cpu") from None
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto`: bf16 where the processor itself computes in it, since emulated bf16 is slower than fp32; else fp16 on GPUs, fp32 on CPUs."""
+    if name != "auto":
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else torch.float32
