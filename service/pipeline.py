@@ -14,13 +14,14 @@ from pictures.decode import Picture, fitted
 from pictures.encode import check_size
 from pictures.errors import BrokenPicture
 from service import codec_tasks
-from service.admission import PUNCTUALITY, Admission, PixelBudget
+from service.admission import Admission, PixelBudget
 from service.codec_tasks import Header
 from service.codecs import CodecDied, Codecs
-from service.costs import Cost, Rates, Work
+from service.costs import Cost, Work
 from service.engine.engine import Engine
 from service.engine.generator import Generator
-from service.errors import DeadlinePassed, TooLarge, TooMuch
+from service.errors import DeadlinePassed, TooLarge
+from service.estimates import Estimates, decoding, output_size
 from service.parameters import Parameters
 from service.settings import Settings
 
@@ -32,8 +33,6 @@ LEAST_LIMIT, PATIENCE = 5.0, 20
 """A codec's task may take so many seconds, or so many times what it should by the measured rates."""
 SMALL = 512 * 512
 """Pixels of a picture that is decoded with its header where it comes alone: handing it over twice would take longer."""
-SMALLER_SIZES = (2048, 1024, 512, 256, 128, 64)
-"""What is tried to tell at what size a request could be done."""
 
 T = TypeVar("T")
 
@@ -70,8 +69,8 @@ class Pipeline:
         self.settings = settings
         self.engine = engine
         self._codecs = Codecs(settings.codecs, BASE_MEMORY + BYTES_A_PIXEL * settings.max_pixels)
-        self._rates = Rates()
         self._admission = Admission(settings.codecs, engine.queue.lanes)
+        self._estimates = Estimates(engine, self._admission, settings.deadline_seconds)
         self._whole, self._in_tiles = PixelBudget(settings.max_queue_pixels), PixelBudget(settings.max_pixels)
         self._large = asyncio.Semaphore(2)
 
@@ -82,7 +81,7 @@ class Pipeline:
         try:
             measured, _ = await self._codecs.run(codec_tasks.measure, limit=60)
             for kind, (pixels, seconds) in measured.items():
-                self._rates.add(kind, pixels, seconds)
+                self._estimates.rates.add(kind, pixels, seconds)
             await self.engine.start()
         except BaseException:
             self._codecs.stop()
@@ -119,12 +118,12 @@ class Pipeline:
             at_once = SMALL if len(uploads) == 1 and self._whole.free >= SMALL else 0
             if at_once:
                 await held.enter_async_context(self._whole.hold(at_once))
-            headers = [Work([Cost("codec", self._rates["header"], at_once)]) for _ in uploads]
+            headers = [Work([Cost("codec", self._estimates.rates["header"], at_once)]) for _ in uploads]
             with self._admission.admitted(direction, deadline - time.monotonic(), headers):
                 async with _until(deadline):
                     opened = await asyncio.gather(*(_outcome(self._open(upload, parameters, generators, at_once)) for upload in uploads))
             works = [each for each in opened if isinstance(each, _Work)]
-            self._check_time(works, generators, lambda: self._advice(works, parameters, generators))
+            self._estimates.check(works, lambda: self._estimates.advice([work.header for work in works], parameters, generators))
             with self._admission.admitted(direction, deadline - time.monotonic(), works):
                 if not any(work.decoded for work in works):
                     await held.aclose()
@@ -140,8 +139,8 @@ class Pipeline:
 
         for picture in pictures:
             self._check_size(generator, *picture.shape[:2])
-        works = [Work([self._inference(generator, *picture.shape[:2])]) for picture in pictures]
-        self._check_time(works, [generator], lambda: "send fewer or smaller ones")
+        works = [Work([self._estimates.inference(generator, *picture.shape[:2])]) for picture in pictures]
+        self._estimates.check(works, lambda: "send fewer or smaller ones")
         async with _until(deadline):
             with self._admission.admitted(generator.direction, deadline - time.monotonic(), works):
                 try:
@@ -166,13 +165,9 @@ class Pipeline:
         )
         for generator in generators:
             self._check_size(generator, *fitted(header.width, header.height, parameters.longest_side))
-        check_size(*_output_size(header, parameters), parameters.format_for(header.format))
-        work = self._estimate(upload, header, parameters, generators)
-        work.opening = time.monotonic() - begun
-        if decoded:
-            work.decoded = decoded
-            del work.costs[0]
-        return work
+        check_size(*output_size(header, parameters), parameters.format_for(header.format))
+        steps = self._estimates.steps(header, parameters, generators)
+        return _Work(steps[1:] if decoded else steps, upload, header, time.monotonic() - begun, decoded)
 
     async def _answer(self, work: "_Work", parameters: Parameters, generators: Sequence[Generator], deadline: float) -> Answer:
         """Raises PictureError and Problem."""
@@ -182,7 +177,7 @@ class Pipeline:
             picture = work.decoded
             if picture is None:
                 picture = await self._in_codec(
-                    _decoding(header, size), header.width * header.height, codec_tasks.decode_upload, source, self.settings.max_pixels, size
+                    decoding(header, size), header.width * header.height, codec_tasks.decode_upload, source, self.settings.max_pixels, size
                 )
                 self._admission.done(work)
             decoded, pixels, translations = time.monotonic(), picture.pixels, []
@@ -191,13 +186,13 @@ class Pipeline:
                 self._admission.done(work)
                 pixels = translations[-1].pixels
             translated = time.monotonic()
-            file_format, output_size = parameters.format_for(header.format), picture.original_size if parameters.output == "input" else None
+            file_format, enlarged = parameters.format_for(header.format), picture.original_size if parameters.output == "input" else None
             original = None
             if parameters.needs_original:
-                original = source if output_size not in (None, pixels.shape[1::-1]) else picture.pixels
+                original = source if enlarged not in (None, pixels.shape[1::-1]) else picture.pixels
             content = await self._in_codec(
-                f"encode {file_format}", math.prod(_output_size(header, parameters)), codec_tasks.finish_and_encode,
-                pixels, original, output_size, parameters.strength, parameters.keep_colors, file_format, parameters.quality, first=True,
+                f"encode {file_format}", math.prod(output_size(header, parameters)), codec_tasks.finish_and_encode,
+                pixels, original, enlarged, parameters.strength, parameters.keep_colors, file_format, parameters.quality, first=True,
             )  # fmt: skip
             error = None
             if len(generators) > 1:
@@ -212,28 +207,15 @@ class Pipeline:
 
     async def _in_codec(self, kind: str, pixels: int, task: Callable[..., T], *arguments: Any, first: bool = False) -> T:
         """The result of `task`, of a `kind` and for so many `pixels`, from which follows how long it may take. Raises PictureError."""
-        limit = max(LEAST_LIMIT, PATIENCE * self._rates[kind].seconds(pixels))
+        limit = max(LEAST_LIMIT, PATIENCE * self._estimates.rates[kind].seconds(pixels))
         try:
             async with self._large if pixels > LARGE else nullcontext():
                 result, seconds = await self._codecs.run(task, *arguments, limit=limit, first=first)
         except (CodecDied, MemoryError) as error:
             reason = str(error) or "it needs too much memory"
             raise BrokenPicture(f"The picture cannot be decoded ({reason}): save it anew, or send a smaller one.") from error
-        self._rates.add(kind, pixels, seconds)
+        self._estimates.rates.add(kind, pixels, seconds)
         return result
-
-    def _estimate(self, upload: Upload, header: Header, parameters: Parameters, generators: Sequence[Generator]) -> "_Work":
-        width, height = fitted(header.width, header.height, parameters.longest_side)
-        decoding, encoding = _decoding(header, parameters.longest_side), f"encode {parameters.format_for(header.format)}"
-        costs = [
-            Cost("codec", self._rates[decoding], header.width * header.height),
-            *(self._inference(generator, height, width) for generator in generators),
-            Cost("codec", self._rates[encoding], math.prod(_output_size(header, parameters))),
-        ]
-        return _Work(costs, upload, header)
-
-    def _inference(self, generator: Generator, height: int, width: int) -> Cost:
-        return Cost("lane", generator.rate, self.engine.count_pixels(generator, height, width))
 
     def _check_size(self, generator: Generator, height: int, width: int) -> None:
         """Raises TooLarge: a generator pads narrow pictures, and a bundle without a graph for tiles runs them whole."""
@@ -242,34 +224,6 @@ class Pipeline:
         if pixels > limit:
             told = f"At this size {generator.direction} has to take in {pixels:,} pixels, more than this server's {limit:,}"
             raise TooLarge(f"{told}: ask for a smaller `size`, or send a smaller picture.", limit)
-
-    def _check_time(self, works: Sequence[Work], generators: Sequence[Generator], advice: Callable[[], str]) -> None:
-        """Raises TooMuch."""
-        needed, seconds = self._admission.seconds(works), self.settings.deadline_seconds
-        if needed > seconds:
-            what = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
-            told = f"{what} would take about {needed:.0f} s here, and {seconds:.0f} s are allowed: {advice()}."
-            if self._admission.idle:  # nothing else would measure them anew
-                for rate in self._rates.values():
-                    rate.relax()
-                for generator in generators:
-                    generator.rate.relax()
-            raise TooMuch(told)
-
-    def _advice(self, pictures: Sequence["_Work"], parameters: Parameters, generators: Sequence[Generator]) -> str:
-        """How many at this size, and all at what size, could be done in time."""
-
-        def fits(count: int, size: int | None) -> bool:
-            asked = parameters.model_copy(update={"size": size or "original"})
-            works = [self._estimate(each.upload, each.header, asked, generators) for each in pictures[:count]]
-            return self._admission.seconds(works) <= PUNCTUALITY * self.settings.deadline_seconds
-
-        advice, size = [], parameters.longest_side
-        if fewer := next((count for count in range(len(pictures) - 1, 0, -1) if fits(count, size)), 0):
-            advice.append(f"send {fewer} at a time")
-        if smaller := next((side for side in SMALLER_SIZES if side < (size or math.inf) and fits(len(pictures), side)), 0):
-            advice.append(f"ask for size={smaller}")
-        return " or ".join(advice) or "send smaller pictures"
 
     def _budget(self, generator: Generator, height: int, width: int) -> AbstractAsyncContextManager[None]:
         """Small pictures do not wait for large ones."""
@@ -283,20 +237,10 @@ class _Work(Work):
 
     upload: Upload
     header: Header
-    opening: float = 0
+    opening: float
     """Seconds that its header took."""
-    decoded: Picture | None = None
+    decoded: Picture | None
     """Where it was decoded with its header."""
-
-
-def _output_size(header: Header, parameters: Parameters) -> tuple[int, int]:
-    return fitted(header.width, header.height, parameters.longest_side if parameters.output == "size" else None)
-
-
-def _decoding(header: Header, size: int | None) -> str:
-    """The kind of work: of a JPEG that is shrunk, a decoder leaves out a part."""
-    shrunk = max(header.width, header.height) / (size or math.inf)
-    return f"decode {header.format}" + (f" /{min(8, 2 ** int(math.log2(shrunk)))}" if header.format == "jpeg" and shrunk >= 2 else "")
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> T | Exception:
