@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from operator import attrgetter
 from typing import Literal
 
 from service.costs import FLOOR, Cost, Rate, Work
@@ -28,16 +29,16 @@ class Admission:
     def idle(self) -> bool:
         return not self._requests
 
-    def seconds(self, works: Sequence[Work]) -> float:
+    def seconds(self, works: Sequence[Work], of: Callable[[Cost], float] = attrgetter("seconds")) -> float:
         """What they take when nothing else is done: side by side, though one picture goes from codec to lanes to codec."""
-        alone = [sum(cost.seconds / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
-        return max([self._together(cost for work in works for cost in work.costs), *alone])
+        alone = [sum(of(cost) / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
+        return max([sum(of(cost) / self._workers[cost.by] for work in works for cost in work.costs), *alone])
 
     def check(self, direction: str, seconds: float, works: Sequence[Work] = ()) -> None:
         """Raises Busy where `works` could not be done in so many `seconds`, after what is inside."""
         if self.idle:
             return
-        inside = self._together(Cost(*step, pixels) for step, pixels in self._left.items())
+        inside = sum(rate.seconds(pixels) / self._workers[by] for (by, rate), pixels in self._left.items())
         late = inside + self.seconds(works) - PUNCTUALITY * seconds
         if late > 0:
             METRICS.rejected.labels(direction, "deadline").inc(max(1, len(works)))
@@ -64,9 +65,6 @@ class Admission:
         self._left[by, rate] -= max(pixels, FLOOR)
         if not self._left[by, rate]:
             del self._left[by, rate]
-
-    def _together(self, costs: Iterable[Cost]) -> float:
-        return sum(cost.seconds / self._workers[cost.by] for cost in costs)
 
 
 class PixelBudget:

@@ -14,17 +14,25 @@ class Rate:
 
     def __init__(self, pixels: int, seconds: float) -> None:
         self._pixels, self._seconds = float(max(pixels, FLOOR)), seconds
+        self._best = self._seconds / self._pixels
 
     def add(self, pixels: int, seconds: float) -> None:
         self._pixels = DECAY * self._pixels + max(pixels, FLOOR)
         self._seconds = DECAY * self._seconds + seconds
+        self._best = min(self._best, self._seconds / self._pixels)
 
     def relax(self) -> None:
-        """After what would take too long was refused: a rate that was measured in a bad moment must not refuse for ever."""
+        """After what would take too long was refused: a rate that was only measured in a bad moment must not refuse for ever."""
         self._seconds *= DECAY
+        self._best *= DECAY
 
     def seconds(self, pixels: int) -> float:
+        """By the machine as it is now."""
         return max(pixels, FLOOR) * self._seconds / self._pixels
+
+    def best_seconds(self, pixels: int) -> float:
+        """By the machine at its fastest."""
+        return max(pixels, FLOOR) * self._best
 
 
 class Cost(NamedTuple):
@@ -36,8 +44,11 @@ class Cost(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """By the rate as it is now."""
         return self.rate.seconds(self.pixels)
+
+    @property
+    def best_seconds(self) -> float:
+        return self.rate.best_seconds(self.pixels)
 
 
 class Rates(dict[str, Rate]):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from pictures.decode import fitted
 from service.admission import PUNCTUALITY, Admission
@@ -39,8 +40,9 @@ class Estimates:
         return Cost("lane", generator.rate, self._engine.count_pixels(generator, height, width))
 
     def check(self, works: Sequence[Work], advice: Callable[[], str]) -> None:
-        """Raises TooMuch, with the `advice`."""
-        needed = self._admission.seconds(works)
+        """Raises TooMuch, with the `advice`, where `works` could not be done even while the machine is at its fastest: what only a
+        slow moment forbids may be asked for again."""
+        needed = self._admission.seconds(works, attrgetter("best_seconds"))
         if needed <= self._seconds:
             return
         what = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
@@ -56,7 +58,7 @@ class Estimates:
         def fits(count: int, size: int | None) -> bool:
             asked = parameters.model_copy(update={"size": size or "original"})
             works = [Work(self.steps(header, asked, generators)) for header in headers[:count]]
-            return self._admission.seconds(works) <= PUNCTUALITY * self._seconds
+            return self._admission.seconds(works, attrgetter("best_seconds")) <= PUNCTUALITY * self._seconds
 
         advice, size = [], parameters.longest_side
         if fewer := next((count for count in range(len(headers) - 1, 0, -1) if fits(count, size)), 0):

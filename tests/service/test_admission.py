@@ -6,7 +6,8 @@ import pytest
 
 from service.admission import PUNCTUALITY, Admission, PixelBudget
 from service.costs import Cost, Rate, Rates, Work
-from service.errors import Busy
+from service.errors import Busy, TooMuch
+from service.estimates import Estimates
 
 PIXELS = 10_000
 
@@ -61,6 +62,19 @@ def test_a_machine_that_slows_down_lets_in_less_from_then_on() -> None:
         with pytest.raises(Busy):
             admission.check("a2b", 10, works(5))
     admission.check("a2b", 0, works(5))
+
+
+def test_what_only_a_slow_moment_forbids_is_not_too_much_for_ever() -> None:
+    admission, (work,) = Admission(codecs=1, lanes=1), works(1)  # 0.4 s
+    estimates = Estimates(None, admission, seconds=1)  # type: ignore[arg-type]
+    for _ in range(50):
+        for cost in work.costs:
+            cost.rate.add(PIXELS, 5.0)
+    estimates.check([work], lambda: "")
+    with admission.admitted("a2b", 1, works(1)), pytest.raises(Busy):
+        admission.check("a2b", 1, [work])
+    with pytest.raises(TooMuch, match="send fewer"):
+        estimates.check(works(3), lambda: "send fewer")
 
 
 def test_one_picture_is_not_done_sooner_by_several_codecs() -> None:
