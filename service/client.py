@@ -24,6 +24,22 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
+from service.client_errors import (  # noqa: F401  # users import them from here
+    AuthenticationError,
+    BadRequestError,
+    ClientError,
+    ConnectionFailed,
+    DeadlinePassedError,
+    NotAPictureError,
+    ProblemError,
+    RateLimitError,
+    ServiceUnavailableError,
+    UnknownDirectionError,
+    UnprocessableError,
+    UploadTooLargeError,
+    checked,
+)
+
 ANSWER_SECONDS = 120.0
 """That an answer may take; above any deadline of the service's own."""
 LONGEST_PAUSE = 5.0
@@ -63,70 +79,6 @@ class TranslatedPicture:
     """Of /cycle: the mean absolute difference to the picture that was sent, 0 to 255."""
 
 
-class ClientError(Exception):
-    """What the service, or the way to it, did not do; the message says what to do."""
-
-
-class ConnectionFailed(ClientError):
-    """No answer came: the service cannot be reached, or took too long."""
-
-
-class ProblemError(ClientError):
-    """The service's problem document (RFC 9457). Each status of the contract has a class of its own below."""
-
-    def __init__(self, status: int, document: dict[str, Any], retry_after: float | None = None) -> None:
-        self.status = status
-        self.type: str = document.get("type", "about:blank")
-        self.title: str = document.get("title", f"Status {status}")
-        self.detail: str = document.get("detail", self.title)
-        self.request_id: str | None = document.get("request_id")
-        self.retry_after = retry_after
-        """Seconds until it is worth to ask again."""
-        self.helps = {key: value for key, value in document.items() if key not in ("type", "title", "status", "detail", "request_id")}
-        """Further members, like `directions` and `limit`."""
-        super().__init__(self.detail)
-
-
-class BadRequestError(ProblemError): ...
-
-
-class AuthenticationError(ProblemError): ...
-
-
-class UnknownDirectionError(ProblemError): ...
-
-
-class UploadTooLargeError(ProblemError): ...
-
-
-class NotAPictureError(ProblemError): ...
-
-
-class UnprocessableError(ProblemError):
-    """A broken picture, one with too many pixels, or a parameter that is unknown or out of range."""
-
-
-class RateLimitError(ProblemError): ...
-
-
-class ServiceUnavailableError(ProblemError):
-    """No room, not ready, or draining."""
-
-
-class DeadlinePassedError(ProblemError): ...
-
-
-_CLASSES: dict[int, type[ProblemError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    404: UnknownDirectionError,
-    413: UploadTooLargeError,
-    415: NotAPictureError,
-    422: UnprocessableError,
-    429: RateLimitError,
-    503: ServiceUnavailableError,
-    504: DeadlinePassedError,
-}
 _TRIED_AGAIN = (429, 502, 503)
 _LOST = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError)
 
@@ -181,21 +133,6 @@ def _request(path: str, source: Source, direction: str, options: Options) -> dic
 
 def _parameter(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    """Raises ProblemError."""
-    if response.is_success:
-        return response
-    try:
-        document = response.json()
-    except ValueError:
-        document = {}
-    if not isinstance(document, dict):
-        document = {}
-    seconds = response.headers.get("retry-after", "")
-    retry_after = float(seconds) if seconds.isdecimal() else None
-    raise _CLASSES.get(response.status_code, ProblemError)(response.status_code, document, retry_after)
 
 
 def _translated(response: httpx.Response, source: Source, direction: str) -> TranslatedPicture:
@@ -268,7 +205,7 @@ class Client:
         tries = _Tries(self.patience)
         while True:
             try:
-                return _checked(self._http.request(**request))
+                return checked(self._http.request(**request))
             except (httpx.TransportError, ProblemError) as error:
                 time.sleep(tries.pause(error))
 
@@ -326,6 +263,6 @@ class AsyncClient:
         tries = _Tries(self.patience)
         while True:
             try:
-                return _checked(await self._http.request(**request))
+                return checked(await self._http.request(**request))
             except (httpx.TransportError, ProblemError) as error:
                 await asyncio.sleep(tries.pause(error))

@@ -27,10 +27,11 @@ class Header:
     height: int
 
 
-def read_header(source: bytes | Path, max_pixels: int) -> Header:
-    """Raises NotAPicture and TooManyPixels."""
+def read_header(source: bytes | Path, max_pixels: int, size: int | None, at_once: int) -> tuple[Header, Picture | None]:
+    """What an upload says of itself; where that is no more than `at_once` pixels, it is decoded, too. Raises PictureError."""
     opened = _open(source, max_pixels)
-    return Header(opened.format, opened.width, opened.height)
+    header = Header(opened.format, opened.width, opened.height)
+    return header, decode(opened, size) if header.width * header.height <= at_once else None
 
 
 def decode_upload(source: bytes | Path, max_pixels: int, size: int | None) -> Picture:
@@ -38,33 +39,21 @@ def decode_upload(source: bytes | Path, max_pixels: int, size: int | None) -> Pi
     return decode(_open(source, max_pixels), size)
 
 
-@dataclass(frozen=True)
-class Finish:
-    """How a translation becomes a file."""
-
-    format: str
-    quality: int
-    output_size: tuple[int, int] | None
-    """Width and height that it is enlarged to; None: as it is."""
-    strength: float
-    keep_colors: bool
-
-    @property
-    def needs_original(self) -> bool:
-        return self.keep_colors or self.strength < 1
-
-
-def finish_and_encode(translation: Pixels, original: Pixels | bytes | Path | None, how: Finish) -> bytes:
-    """`original`: the pixels that were translated or, where the answer is larger than they are, the upload; None where it is not needed."""
-    if how.output_size:
-        translation = finish.enlarge(translation, how.output_size)
+def finish_and_encode(
+    translation: Pixels, original: Pixels | bytes | Path | None, output_size: tuple[int, int] | None, strength: float, keep_colors: bool,
+    file_format: str, quality: int,
+) -> bytes:  # fmt: skip
+    """`output_size`: width and height that the translation is enlarged to; None: as it is. `original`: the pixels that were translated
+    or, where the answer is larger than they are, the upload; None where it is not needed."""
+    if output_size:
+        translation = finish.enlarge(translation, output_size)
         if isinstance(original, bytes | Path):
-            original = decode_upload(original, math.prod(how.output_size), None).pixels
+            original = decode_upload(original, math.prod(output_size), None).pixels
     if isinstance(original, np.ndarray):
-        if how.keep_colors:
+        if keep_colors:
             translation = finish.with_colors_of(original, translation)
-        translation = finish.blend(original, translation, how.strength)
-    return encode(translation, how.format, how.quality)
+        translation = finish.blend(original, translation, strength)
+    return encode(translation, file_format, quality)
 
 
 def difference(a: Pixels, b: Pixels) -> float:

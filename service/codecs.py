@@ -56,16 +56,16 @@ class Codecs:
         self._parent.wait()
 
     async def run(self, task: Callable[..., T], *arguments: Any, limit: float, first: bool = False) -> tuple[T, float]:
-        """What `task`, a function of codec_tasks.py, returns in a codec, and how many seconds it took there.
+        """What `task`, a function of codec_tasks.py, returns in a codec, and for how many seconds that was taken.
 
         Those that go `first` are begun before others that wait. Cancelled, or after `limit` seconds, it is killed.
         Raises CodecDied, and what the task raises.
         """
         codec = await self._next(first)
-        whole = False
+        begun, whole = time.monotonic(), False
         try:
             async with asyncio.timeout(limit):
-                error, result, seconds = await codec.call(task, arguments)
+                error, result = await codec.call(task, arguments)
             whole = True
         except TimeoutError:
             raise CodecDied(f"it took longer than {limit:.0f} s") from None
@@ -75,7 +75,7 @@ class Codecs:
             self._give(codec if whole else self._replaced(codec))
         if error:
             raise error
-        return result, seconds
+        return result, time.monotonic() - begun
 
     async def _next(self, first: bool) -> "_Codec":
         if self._free:
@@ -120,6 +120,8 @@ class Codecs:
     def _fork(self) -> "_Codec":
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**21)
         with theirs:
             socket.send_fds(self._control, [PID.pack(0)], [theirs.fileno()])
         if not (pid := self._control.recv(PID.size)):
@@ -158,7 +160,7 @@ def packed(value: Any) -> list[bytes | memoryview]:
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, 5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
-    return [HEAD.pack(len(pickled), len(views)), struct.pack(f"!{len(views)}Q", *map(len, views)) + pickled, *views]
+    return [HEAD.pack(len(pickled), len(views)) + struct.pack(f"!{len(views)}Q", *map(len, views)) + pickled, *views]
 
 
 def unpacked() -> Generator[int, memoryview, Any]:
@@ -225,12 +227,11 @@ def _work(channel: socket.socket) -> None:
             task, arguments = end.value
             break
     error = result = None
-    begun = time.monotonic()
     try:
         result = task(*arguments)
     except Exception as raised:
         error = _sendable(raised.with_traceback(None))
-    for part in packed((error, result, time.monotonic() - begun)):
+    for part in packed((error, result)):
         channel.sendall(part)
 
 

@@ -2,22 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
+from service.engine.generator import Generator
 from service.pipeline import Upload
 
 
-def etag(asked: str, models: Iterable[str], uploads: Iterable[Upload]) -> str:
-    """Of an answer to `asked`, path and parameters, by `models`, like `photo2monet/3/int8`. Reads all of the uploads."""
-    digest = hashlib.sha256("\n".join([asked, *models]).encode())
+def etag(asked: str, generators: Iterable[Generator], uploads: Iterable[Upload]) -> str:
+    """Of an answer to `asked`, path and parameters."""
+    digest = hashlib.sha256("\n".join([asked, *(generator.model for generator in generators)]).encode())
     for upload in uploads:
-        content = hashlib.sha256()
-        if isinstance(upload.source, Path):
-            with upload.source.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256")
-        else:
-            content.update(upload.source)
-        digest.update(f"\n{upload.name}\n".encode() + content.digest())
+        digest.update(f"\n{upload.name}\n".encode() + upload.sha256)
     return f'"{digest.hexdigest()[:32]}"'
 
 

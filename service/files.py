@@ -15,7 +15,7 @@ from pictures.encode import SUFFIXES
 from pictures.errors import PictureError
 from pictures.identify import SUFFIXES as TAKEN_SUFFIXES
 from service.client import ClientError, Options, TranslatedPicture
-from service.errors import ServiceError
+from service.errors import Problem
 
 
 class FilesError(Exception):
@@ -109,7 +109,7 @@ async def translate_files(jobs: list[Job], direction: str, options: Options, tra
                 await asyncio.to_thread(write, target, picture.content, sources)
                 if not console.is_terminal:
                     print(target, flush=True)
-            except (PictureError, ServiceError, ClientError, OSError) as error:
+            except (PictureError, Problem, ClientError, OSError) as error:
                 failed += 1
                 console.print(f"{job.source}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
             progress.advance(task)

@@ -3,7 +3,6 @@
 import logging
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -14,8 +13,8 @@ from models.bundle import MANIFEST, BundleError, list_bundles
 from pictures.encode import SUFFIXES
 from service.client import Options, TranslatedPicture
 from service.engine.engine import Engine
-from service.pipeline import Order, Pipeline, Upload
-from service.routes.parameters import choose_format
+from service.parameters import Parameters
+from service.pipeline import Pipeline, Upload
 from service.settings import Settings
 
 PATIENCE_SECONDS = 3600.0
@@ -55,20 +54,11 @@ class LocalTranslator:
         self._only.cleanup()
 
     async def translate(self, source: Path, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """As AsyncClient.translate. Raises PictureError, ServiceError and OSError."""
-        size = options.get("size", self.settings.default_size)
-        order = Order(
-            direction=direction,
-            size=None if size == "original" else size,
-            choose_format=partial(choose_format, options.get("format")),
-            quality=options.get("quality", 90),
-            output=options.get("output", "size"),
-            strength=options.get("strength", 1.0),
-            keep_colors=options.get("keep_colors", False),
-            version=options.get("version"),
-        )
-        uploads = [Upload(source.stem, source.read_bytes())]
-        (answer,) = await self._pipeline.translate(uploads, order, self._pipeline.deadline())
+        """As AsyncClient.translate. Raises PictureError, Problem and OSError."""
+        parameters = Parameters(direction=direction, **options).settled(self.settings.default_size)
+        generators = [self._pipeline.engine.generator(direction, parameters.version)]
+        uploads = [Upload(source.stem, source.read_bytes(), sha256=b"")]
+        (answer,) = await self._pipeline.translate(uploads, parameters, generators, self._pipeline.deadline())
         if isinstance(answer, Exception):
             raise answer
         return TranslatedPicture(answer.content, answer.format, f"{source.stem}.{direction}.{SUFFIXES[answer.format]}", answer.model)

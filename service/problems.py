@@ -9,18 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pictures.errors import NotAPicture, PictureError, TooLongForFormat, TooManyPixels
-from service.errors import (
-    Busy,
-    DeadlinePassed,
-    Draining,
-    InferenceFailed,
-    NotReady,
-    ServiceError,
-    TooLarge,
-    TooMuch,
-    UnknownDirection,
-    UnknownVersion,
-)
+from service.errors import Problem
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -68,37 +57,6 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """For the OpenAPI page."""
-
-
-class Problem(Exception):
-    """`detail` says what to do; `helps` are further members, like `directions`, `limit` and `retry_after`."""
-
-    def __init__(self, status: int, title: str, detail: str, **helps: Any) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.title = title
-        self.detail = detail
-        self.helps = helps
-
-    def document(self, request_id: str) -> dict[str, Any]:
-        slug = self.title.lower().replace(" ", "-")
-        return {
-            "type": f"urn:cyclegan:problem:{slug}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "request_id": request_id,
-            **self.helps,
-        }
-
-    @property
-    def headers(self) -> dict[str, str]:
-        headers = {"Retry-After": str(self.helps["retry_after"])} if "retry_after" in self.helps else {}
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        if self.status == 408:
-            headers["Connection"] = "close"
-        return headers
 
 
 def no_picture(reason: str = "The body is empty") -> Problem:
@@ -158,11 +116,6 @@ def to_problem(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case UnknownDirection():
-            known = ", ".join(error.directions) or "none"
-            return Problem(404, "Unknown direction", f"There is no direction {error}. There are: {known}.", directions=error.directions)
-        case UnknownVersion():
-            return Problem(404, "Unknown version", str(error), versions=error.versions)
         case NotAPicture():
             return Problem(415, "Not a picture", str(error))
         case TooManyPixels():
@@ -171,26 +124,10 @@ def to_problem(error: Exception) -> Problem:
             return Problem(422, "Too long for its format", str(error))
         case PictureError():
             return Problem(422, "Broken picture", str(error))
-        case TooMuch():
-            return Problem(422, "Too much at once", str(error))
-        case TooLarge():
-            return Problem(422, "Size too large", str(error), limit=error.limit)
-        case Busy():
-            detail = f"The service has no time for more at the moment: send the request again in {error.retry_after} s."
-            return Problem(503, "Busy", detail, retry_after=error.retry_after)
-        case NotReady():
-            detail = str(error) or "The models are being loaded: send the request again shortly."
-            return Problem(503, "Not ready", detail, retry_after=1)
-        case Draining():
-            return Problem(503, "Draining", "This server is stopping: send the request again, to another one.", retry_after=1)
-        case DeadlinePassed():
-            return Problem(504, "Deadline passed", "No answer in time: send it again later, or a smaller picture.")
         case RequestValidationError():
             return Problem(422, "Invalid parameter", "; ".join(map(_parameter_problem, error.errors())))
         case HTTPException():
             return Problem(error.status_code, error.detail, f"{error.detail}: see /docs for what there is.")
-        case InferenceFailed():
-            return Problem(500, "Inference failed", "The generator could not translate this picture: a defect, please report it.")
     return Problem(500, "Internal error", "A defect of this service, which its log tells more of: please report it with the request_id.")
 
 
@@ -222,6 +159,6 @@ async def answer_defect(request: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer every error with its problem document."""
-    for kind in (Problem, ServiceError, PictureError, HTTPException, RequestValidationError, ClientDisconnect):
+    for kind in (Problem, PictureError, HTTPException, RequestValidationError, ClientDisconnect):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(Exception, answer_defect)

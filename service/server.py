@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 
@@ -24,7 +25,7 @@ def serve(settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=BoundedHead,
+        http=partial(BoundedHead, head_seconds=settings.stall_seconds),  # type: ignore[arg-type]  # called as the class is
         log_config=None,
         access_log=False,  # middleware.py writes a better line
         server_header=False,

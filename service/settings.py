@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     max_uploads_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     """Most bytes of all bodies that are being read or worked on at once."""
     stall_seconds: float = Field(30.0, gt=0)
-    """A body of which less than 1 kB for each of so many seconds comes in is given up on."""
+    """A body of which less than 1 kB for each of so many seconds comes in is given up on, and a request whose head takes longer."""
     max_files: int = Field(32, ge=1)
     """Most pictures in one request."""
     max_pixels: int = Field(50_000_000, ge=1)

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import Any
 
 import structlog
@@ -37,6 +38,7 @@ class Metrics:
 
 
 METRICS = Metrics()
+TRACER = trace.get_tracer("cyclegan")
 
 STAGES = {"decode": "codec", "infer": "lane"}
 """Server-Timing's names for what the metrics name otherwise."""
@@ -48,11 +50,16 @@ def trace_id() -> str | None:
     return format(context.trace_id, "032x") if context.is_valid else None
 
 
-def observe_stages(direction: str, seconds: dict[str, float]) -> None:
-    """A picture's time by stage, each with its trace as an exemplar."""
-    exemplar = {"trace_id": found} if (found := trace_id()) else None
+def observe_stages(direction: str, seconds: dict[str, float], began: float) -> None:
+    """A picture's time by stage, from `began` (time.monotonic()) on, one after the other: metrics, each with its trace as an exemplar,
+    and a span for each within the request's."""
+    found = trace_id()
+    at = time.time_ns() - round((time.monotonic() - began) * 1e9)
     for stage, duration in seconds.items():
-        METRICS.stage_seconds.labels(STAGES.get(stage, stage), direction).observe(duration, exemplar)
+        METRICS.stage_seconds.labels(STAGES.get(stage, stage), direction).observe(duration, {"trace_id": found} if found else None)
+        if found:
+            span, at = TRACER.start_span(stage, start_time=at), at + round(duration * 1e9)
+            span.end(at)
 
 
 def server_timing(seconds: dict[str, float]) -> str:

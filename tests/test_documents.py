@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute, APIRouter
 
-from service import problems
+from service import errors, problems
+from service.parameters import Parameters
 from service.routes import directions, health, inference, page, repository, translate
-from service.routes.parameters import Parameters
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
@@ -99,8 +99,8 @@ def test_the_api_has_every_parameter() -> None:
 
 
 def test_the_api_has_every_problem() -> None:
-    text = read("docs/api.md")
-    for status, title in re.findall(r'Problem\(\s*(\d{3}), "([^"]+)"', inspect.getsource(problems)):
+    text, code = read("docs/api.md"), inspect.getsource(problems) + inspect.getsource(errors)
+    for status, title in re.findall(r'(?:Problem|__init__)\(\s*(\d{3}), "([^"]+)"', code):
         assert re.search(rf"^\| {status} \|.*`{title.lower().replace(' ', '-')}`", text, re.MULTILINE), title
 
 

@@ -13,7 +13,7 @@ from service.engine.lanes import Lanes
 from service.engine.queue import Queue, Translation
 from service.engine.sessions import count_lanes, longest_batch, on_gpu
 from service.engine.tiler import count_pixels, is_large, translate_in_tiles
-from service.errors import Draining, NotReady
+from service.errors import NotReady
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -35,8 +35,6 @@ class Engine:
         self._lanes = Lanes(self.queue, len(devices) if gpu else 1)
         self._not_ready: str | None = "The models are being loaded: send the request again shortly."
         self._changing = asyncio.Lock()
-        self.draining = False
-        """Set once the service is stopping: what is in is answered, and nothing more is let in."""
 
     @property
     def alive(self) -> bool:
@@ -49,14 +47,12 @@ class Engine:
         return self._catalog.generators
 
     def generator(self, direction: str, version: int | None = None, request_id: str = "") -> Generator:
-        """The one for a request. Raises NotReady, Draining, UnknownDirection and UnknownVersion."""
+        """The one for a request. Raises NotReady, UnknownDirection and UnknownVersion."""
         self.check_ready()
         return self._catalog.choose(direction, version, request_id)
 
     def check_ready(self) -> None:
-        """Raises NotReady until every direction is loaded and warmed up, and Draining once the service is stopping."""
-        if self.draining:
-            raise Draining
+        """Raises NotReady until every direction is loaded and warmed up."""
         if self._not_ready:
             raise NotReady(self._not_ready)
 

@@ -124,6 +124,6 @@ def _translate(batch: list[Job], alone: bool, device: int) -> NDArray[np.uint8]:
 
 def _fail(job: Job, error: BaseException) -> None:
     if not job.answer.done():
-        failure = InferenceFailed(str(error))
+        failure = InferenceFailed()
         failure.__cause__ = error
         job.answer.set_exception(failure)

@@ -47,7 +47,7 @@ def count_pixels(generator: Generator, height: int, width: int, max_batch_pixels
 
 
 async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels, deadline: float) -> Translation:
-    """`pixels`, (h, w, 3), of a picture that `is_large`. Raises ServiceError."""
+    """`pixels`, (h, w, 3), of a picture that `is_large`. Raises Problem."""
     version = generator.bundle.version
     fits = version.multiple, version.smallest_side
     queue_seconds, inference_seconds = 0.0, 0.0

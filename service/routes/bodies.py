@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import hashlib
+import math
 import re
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
@@ -18,8 +20,8 @@ LEAST_RATE = 1000
 """Bytes a second, below which a body stalls."""
 _DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
 """A Content-Digest (RFC 9530). Caches keep answers by it, so that it must be true."""
-RETRY_AFTER = 2
-"""Seconds, about as long as an upload is held that is not waited for."""
+WEIGHT = 0.1
+"""Of the latest body in the mean of how long bodies are held."""
 
 
 class Budget:
@@ -28,20 +30,24 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self._seconds = 2.0
+        """How long a body is held, in the mean."""
 
     def check(self, more: int) -> None:
         """Raises the problem 503 where there is no room for so many bytes more."""
-        if self.held + more > self.limit:
-            raise problems.no_room_for_uploads(RETRY_AFTER)
+        short = self.held + more - self.limit
+        if short > 0:
+            raise problems.no_room_for_uploads(math.ceil(self._seconds * min(1, short / max(1, self.held))))
 
     @contextmanager
     def share(self) -> Iterator["Share"]:
         """One request's, given back at its end."""
-        share = Share(self)
+        share, begun = Share(self), time.monotonic()
         try:
             yield share
         finally:
             share.take(-share.held)
+            self._seconds += WEIGHT * (time.monotonic() - begun - self._seconds)
 
 
 class Share:

@@ -26,8 +26,9 @@ async def check_key(request: Request) -> Key | None:
     return key
 
 
-async def spend(request: Request, key: Annotated[Key | None, Depends(check_key)]) -> None:
+async def spend(request: Request) -> None:
     """Counts the request against the rate of its key. Raises the problems 401 and 429."""
+    key = await check_key(request)
     if key and (spent := request.app.state.keys.spend(key)):
         request.state.headers.update(spent.headers)
         if not spent.within:

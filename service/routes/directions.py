@@ -7,7 +7,8 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from models.bundle import Bundle, Precision, Purpose
-from service.problems import PROBLEM_RESPONSES, Problem
+from service.errors import Problem
+from service.problems import PROBLEM_RESPONSES
 from service.routes.dependencies import PipelineOf, check_key
 
 router = APIRouter(tags=["directions"])

@@ -16,9 +16,8 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from service.engine.generator import Generator
-from service.errors import ServiceError, TooLarge, TooMuch
-from service.pipeline import Order
-from service.problems import Problem, lane_died, to_problem
+from service.errors import Problem, TooLarge, TooMuch
+from service.problems import lane_died, to_problem
 from service.routes.bodies import read_body
 from service.routes.dependencies import PipelineOf, check_key, check_ready, spend
 from service.routes.tensors import EXTENSIONS, HEADER, Tensor, read_tensor, write_tensor
@@ -63,7 +62,7 @@ class ProtocolRoute(APIRoute):
         async def handle_worded(request: Request) -> Response:
             try:
                 return await handle(request)
-            except (Problem, ServiceError, RequestValidationError) as error:
+            except (Problem, RequestValidationError) as error:
                 problem = to_problem(error)
                 status = 413 if isinstance(error, TooLarge | TooMuch) else 400 if problem.status == 422 else problem.status
                 return JSONResponse({"error": problem.detail}, status, problem.headers)
@@ -142,7 +141,7 @@ async def infer(request: Request, pipeline: PipelineOf, model: Model) -> Respons
         raise Problem(400, "Compressed body", "Compressed bodies are not taken: send it without Content-Encoding.")
     facts, begun = request.state.facts, time.monotonic()
     facts["direction"] = model.direction
-    pipeline.check(Order(model.direction, None, str, version=model.version))
+    pipeline.check(model.direction)
     with request.app.state.uploads.share() as share:
         body = await read_body(request, pipeline.settings, share)
         deadline = pipeline.deadline()

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from service.problems import Problem, unauthorized
+from service.errors import Problem
+from service.problems import unauthorized
 from service.routes.dependencies import PipelineOf, sent_key
 from service.routes.inference import ERRORS, ProtocolRoute
 

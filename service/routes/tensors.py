@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
-from service.problems import Problem
+from service.errors import Problem
 
 HEADER = "Inference-Header-Content-Length"
 """How many bytes of a body are JSON, where bytes follow it."""

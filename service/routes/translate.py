@@ -4,8 +4,7 @@ import asyncio
 import json
 import time
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Sequence
 from io import BytesIO
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
@@ -14,12 +13,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from pictures.encode import SUFFIXES
-from service.engine.generator import Generator
+from service.errors import Problem
 from service.etags import etag, matches
-from service.pipeline import Answer, Order, Pipeline, Upload
-from service.problems import PROBLEM_RESPONSES, Problem, single_picture, to_problem
+from service.parameters import Parameters
+from service.pipeline import Answer, Pipeline, Upload
+from service.problems import PROBLEM_RESPONSES, single_picture, to_problem
 from service.routes.dependencies import PipelineOf, spend
-from service.routes.parameters import Parameters
 from service.routes.uploads import read_uploads
 from service.telemetry import observe_stages, server_timing
 
@@ -46,38 +45,6 @@ PARAMETERS = frozenset(Parameters.model_fields)
 router = APIRouter(tags=["pictures"], dependencies=[Depends(spend)])
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a request asks for, once its body is in."""
-
-    pipeline: Pipeline
-    order: Order
-    uploads: list[Upload]
-    deadline: float
-    generator: Generator
-    asked: str
-    """Path and parameters, as far as they change the answer."""
-
-
-async def read_job(request: Request, pipeline: PipelineOf, parameters: Annotated[Parameters, Query()]) -> AsyncIterator[Job]:
-    """What can be refused without the body is refused before it is read. Uploads are removed once the answer has gone."""
-    settled = parameters.settled(pipeline.settings.default_size, request.headers.get("accept", ""))
-    order = settled.order(request.state.request_id)
-    pipeline.check(order)
-    request.state.facts["direction"] = order.direction
-    begun = time.monotonic()
-    async with read_uploads(request, pipeline.settings, PARAMETERS) as uploads:
-        request.state.stages["upload"] = time.monotonic() - begun
-        request.state.facts["pictures"] = len(uploads)
-        generator = pipeline.engine.generator(order.direction, order.version, order.request_id)
-        order = replace(order, version=generator.version)  # the same from here on, whatever is loaded meanwhile
-        asked = f"{request.scope['route'].path} {settled.model_dump_json()}"
-        yield Job(pipeline, order, uploads, pipeline.deadline(), generator, asked)
-
-
-JobOf = Annotated[Job, Depends(read_job)]
-
-
 @router.post(
     "/translate",
     operation_id="translate",
@@ -88,20 +55,9 @@ JobOf = Annotated[Job, Depends(read_job)]
         **RESPONSES,
     },
 )
-async def translate(request: Request, job: JobOf) -> Response:
+async def translate(request: Request, pipeline: PipelineOf, parameters: Annotated[Parameters, Query()]) -> Response:
     """Translate one picture, or several. The answer to several is a ZIP in upload order, with `translations.json`."""
-
-    async def work() -> Response:
-        begun = time.monotonic()
-        answers = await job.pipeline.translate(job.uploads, job.order, job.deadline)
-        _observe(request, [each for each in answers if isinstance(each, Answer)], time.monotonic() - begun)
-        if len(answers) > 1:
-            return await _zip_response(request, job, answers)
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return _picture_response(answers[0], f"{job.uploads[0].name}.{job.order.direction}")
-
-    return await _unless_unchanged(request, job, [job.generator.model], work)
+    return await _respond(request, pipeline, parameters)
 
 
 @router.post(
@@ -111,63 +67,72 @@ async def translate(request: Request, job: JobOf) -> Response:
     openapi_extra=BODY,
     responses={200: {"description": "The picture there and back.", "content": PICTURE}, **RESPONSES},
 )
-async def cycle(request: Request, job: JobOf) -> Response:
+async def cycle(request: Request, pipeline: PipelineOf, parameters: Annotated[Parameters, Query()]) -> Response:
     """A picture there and back, F(G(x)); `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
-    if len(job.uploads) > 1:
-        raise single_picture()
-    back = job.pipeline.engine.generator(job.generator.bundle.manifest.inverse, None, job.order.request_id)
-
-    async def work() -> Response:
-        begun = time.monotonic()
-        answer = await job.pipeline.cycle(job.uploads[0], job.order, job.deadline)
-        _observe(request, [answer], time.monotonic() - begun)
-        response = _picture_response(answer, f"{job.uploads[0].name}.{job.order.direction}.cycle")
-        response.headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
-        return response
-
-    return await _unless_unchanged(request, job, [job.generator.model, back.model], work)
+    return await _respond(request, pipeline, parameters, back=True)
 
 
-async def _unless_unchanged(request: Request, job: Job, models: list[str], work: Callable[[], Coroutine[Any, Any, Response]]) -> Response:
-    """The answer that `work` makes, with what caches need; 304 without it where the client has that answer."""
-    tagging = asyncio.to_thread(etag, job.asked, models, job.uploads)
-    known = request.headers.get("if-none-match")
-    if known is None:
-        response, tag = await while_connected(request, asyncio.gather(work(), tagging))
-    elif matches(tag := await tagging, known):
-        response = Response(status_code=304)
-    else:
-        response = await while_connected(request, work())
-    response.headers.update({"Vary": "Accept", "X-Model": job.generator.model})
+async def _respond(request: Request, pipeline: Pipeline, parameters: Parameters, back: bool = False) -> Response:
+    """What can be refused without the body is refused before it is read."""
+    state, engine = request.state, pipeline.engine
+    parameters = parameters.settled(pipeline.settings.default_size, request.headers.get("accept", ""))
+    generators = [engine.generator(parameters.direction, parameters.version, state.request_id)]
+    if back:
+        generators.append(engine.generator(generators[0].bundle.manifest.inverse, None, state.request_id))
+    pipeline.check(parameters.direction)
+    state.facts["direction"] = parameters.direction
+    begun = time.monotonic()
+    async with read_uploads(request, pipeline.settings, PARAMETERS) as uploads:
+        arrived, deadline = time.monotonic(), pipeline.deadline()
+        state.stages["upload"] = arrived - begun
+        state.facts["pictures"] = len(uploads)
+        if back and len(uploads) > 1:
+            raise single_picture()
+        tag = etag(f"{request.scope['route'].path} {parameters.model_dump_json()}", generators, uploads)
+        if matches(tag, request.headers.get("if-none-match", "")):
+            response = Response(status_code=304)
+        else:
+            answers = await while_connected(request, pipeline.translate(uploads, parameters, generators, deadline))
+            _observe(request, [each for each in answers if isinstance(each, Answer)], begun)
+            if len(answers) > 1:
+                response = await _zip_response(request, uploads, answers, parameters.direction)
+            else:
+                response = _picture_response(answers[0], f"{uploads[0].name}.{parameters.direction}{'.cycle' if back else ''}")
+    response.headers.update({"Vary": "Accept", "X-Model": generators[0].model})
     if "Cache-Control" not in response.headers:
         response.headers["ETag"] = tag
-    request.state.facts["bytes_out"] = len(response.body)
+    state.facts["bytes_out"] = len(response.body)
     return response
 
 
-def _observe(request: Request, answers: Sequence[Answer], seconds: float) -> None:
-    """What each stage took, into the metrics and, of the slowest picture, for the log. What is left of `seconds` went by until the
-    request was let in."""
+def _observe(request: Request, answers: Sequence[Answer], begun: float) -> None:
+    """What each stage took, into the metrics and, of the slowest picture, for the log. What is left of the time since the upload
+    had `begun` and come in went by until the request was let in."""
     stages, direction = request.state.stages, request.state.facts["direction"]
-    admission = max(0, seconds - max((sum(answer.seconds.values()) for answer in answers), default=seconds))
-    observe_stages(direction, {"upload": stages["upload"], "admission": admission})
-    stages["admission"] = admission
+    seconds = time.monotonic() - begun - stages["upload"]
+    stages["admission"] = max(0, seconds - max((sum(answer.seconds.values()) for answer in answers), default=seconds))
+    let_in = begun + stages["upload"] + stages["admission"]
+    observe_stages(direction, stages, begun)
     for answer in answers:
-        observe_stages(direction, answer.seconds)
+        observe_stages(direction, answer.seconds, let_in)
         stages |= {stage: max(spent, stages.get(stage, 0)) for stage, spent in answer.seconds.items()}
 
 
-def _picture_response(answer: Answer, name: str) -> Response:
+def _picture_response(answer: Answer | Exception, name: str) -> Response:
+    if isinstance(answer, Exception):
+        raise answer
     headers = _disposition(f"{name}.{SUFFIXES[answer.format]}") | {"Server-Timing": server_timing(answer.seconds)}
+    if answer.cycle_error is not None:
+        headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)
 
 
-async def _zip_response(request: Request, job: Job, answers: Sequence[Answer | Exception]) -> Response:
-    headers = _disposition(f"{job.order.direction}.zip")
+async def _zip_response(request: Request, uploads: Sequence[Upload], answers: Sequence[Answer | Exception], direction: str) -> Response:
+    headers = _disposition(f"{direction}.zip")
     if any(isinstance(each, Exception) for each in answers):
         headers["Cache-Control"] = "no-store"  # the next time it may be another one
     outcomes = [to_problem(each) if isinstance(each, Exception) else each for each in answers]
-    archive = await asyncio.to_thread(_zip, job.uploads, outcomes, job.order.direction, request.state.request_id)
+    archive = await asyncio.to_thread(_zip, uploads, outcomes, direction, request.state.request_id)
     return Response(archive, media_type="application/zip", headers=headers)
 
 
@@ -200,7 +165,7 @@ def _disposition(filename: str) -> dict[str, str]:
     return {"Content-Disposition": f'inline; filename="{ascii_name}"{extended}'}
 
 
-def _zip(uploads: list[Upload], outcomes: Sequence[Answer | Problem], direction: str, request_id: str) -> bytes:
+def _zip(uploads: Sequence[Upload], outcomes: Sequence[Answer | Problem], direction: str, request_id: str) -> bytes:
     """Numbered so that the order holds and no name is there twice; stored, since pictures do not shrink further."""
     buffer = BytesIO()
     translations = []

@@ -42,6 +42,12 @@ def processes() -> list[psutil.Process]:
     return [process for parent in parents() for process in parent.children()]
 
 
+async def pids(codecs: Codecs) -> set[int]:
+    """Of those that two tasks run in, each so long that the other cannot have its codec afterwards."""
+    slow = "__import__('time').sleep(0.3) or __import__('os').getpid()"
+    return {pid for pid, _ in await asyncio.gather(*(codecs.run(eval, slow, limit=PATIENT) for _ in range(2)))}
+
+
 @with_codecs
 async def test_codecs_know_nothing_of_the_service_but_pictures(codecs: Codecs) -> None:
     known, _ = await codecs.run(eval, "{name.split('.')[0] for name in __import__('sys').modules}", limit=PATIENT)
@@ -74,7 +80,7 @@ async def test_codecs_that_are_killed_from_outside_are_replaced(codecs: Codecs) 
         await asyncio.gather(*sleeping, return_exceptions=True)
         with pytest.raises(CodecDied):
             await codecs.run(os.abort, limit=PATIENT)
-        assert len({pid for pid, _ in await asyncio.gather(*(codecs.run(os.getpid, limit=PATIENT) for _ in range(2)))}) == 2
+        assert len(await pids(codecs)) == 2
 
 
 @with_codecs
@@ -103,7 +109,7 @@ async def test_a_task_whose_client_has_gone_is_killed_at_once(codecs: Codecs) ->
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert not before & {process.pid for process in processes()}
-    assert len({pid for pid, _ in await asyncio.gather(*(codecs.run(os.getpid, limit=PATIENT) for _ in range(2)))}) == 2
+    assert len(await pids(codecs)) == 2
 
 
 @with_codecs
@@ -137,7 +143,7 @@ def test_codecs_end_with_the_service_however_it_ends() -> None:
 @with_codecs
 async def test_what_is_wrong_with_a_picture_is_told_as_it_was_found(codecs: Codecs) -> None:
     with pytest.raises(NotAPicture):
-        await codecs.run(codec_tasks.read_header, b"not a picture", 100, limit=PATIENT)
+        await codecs.run(codec_tasks.read_header, b"not a picture", 100, None, 0, limit=PATIENT)
     with pytest.raises(TooManyPixels) as caught:
-        await codecs.run(codec_tasks.read_header, encode(np.zeros((20, 20, 3), np.uint8), "png", 90), 100, limit=PATIENT)
+        await codecs.run(codec_tasks.read_header, encode(np.zeros((20, 20, 3), np.uint8), "png", 90), 100, None, 0, limit=PATIENT)
     assert caught.value.limit == 100

@@ -33,8 +33,12 @@ def outcomes(response: httpx.Response) -> list[int]:
         return [entry["status"] for entry in json.loads(archive.read("translations.json"))]
 
 
-def test_what_could_not_be_done_in_time_is_503_with_retry_after_and_the_rest_is_answered(photo: bytes) -> None:
-    with running_service(deadline_seconds=4) as running, ThreadPoolExecutor(64) as clients:
+def test_what_could_not_be_done_in_time_is_503_with_retry_after_and_the_rest_is_answered(service: Service, photo: bytes) -> None:
+    service.translate(photo)
+    begun = time.monotonic()
+    service.translate(photo)
+    deadline = max(4, 12 * (time.monotonic() - begun))  # on a busy machine one picture may take seconds
+    with running_service(deadline_seconds=deadline) as running, ThreadPoolExecutor(64) as clients:
         responses = list(clients.map(lambda _: running.translate(photo), range(64)))
         refused = [response for response in responses if response.status_code != 200]
         assert 0 < len(refused) < 64

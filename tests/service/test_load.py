@@ -1,6 +1,7 @@
 """The service under more than it can do, and stopped in the middle of it."""
 
 import asyncio
+import math
 import re
 import signal
 import time
@@ -16,7 +17,6 @@ from PIL import Image
 from tests.conftest import PHOTO, Service, encoded, running_service, wait_until
 
 SECONDS = 20
-DEADLINE = 4
 CLIENTS = 8
 
 
@@ -81,12 +81,19 @@ def busy_seconds(running: Service) -> float:
 
 
 @pytest.fixture
-def busy() -> Iterator[Service]:
-    with running_service(deadline_seconds=DEADLINE, intra_op_threads=1) as running:
+def deadline(service: Service, picture: bytes) -> int:
+    """Seconds in which this machine, as busy as it is, can do some pictures."""
+    took = [asyncio.run(send(service, picture)).after for _ in range(3)]
+    return max(4, math.ceil(12 * max(took[1:])))
+
+
+@pytest.fixture
+def busy(deadline: int) -> Iterator[Service]:
+    with running_service(deadline_seconds=deadline, intra_op_threads=1) as running:
         yield running
 
 
-def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, picture: bytes) -> None:
+def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, deadline: int, picture: bytes) -> None:
     process = psutil.Process(busy.process.pid)
     asyncio.run(closed_loop(busy, picture, 1))
     capacity = len(asyncio.run(closed_loop(busy, picture, 8))) / 8
@@ -97,12 +104,12 @@ def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, 
     statuses = Counter(answer.status for answer in answers)
     assert set(statuses) == {200, 503}, "accepted and not answered in time, or refused for another reason"
     accepted = [answer for answer in answers if answer.status == 200]
-    assert max(answer.after for answer in accepted) < DEADLINE + 1
+    assert max(answer.after for answer in accepted) < deadline + 1
     worked, lasted = busy_seconds(busy) - worked, max(answer.at for answer in answers) - begun
     assert worked >= 0.9 * lasted, "the lane waits while there is work, all of which is answered in time"
     goodput = sum(answer.at < begun + SECONDS for answer in accepted) / SECONDS
     assert goodput >= 0.75 * capacity, f"{goodput:.1f} of {capacity:.1f} a second"  # the machine's own speed changes, too
-    assert all(answer.retry_after == 1 or answer.retry_after <= DEADLINE for answer in answers if answer.retry_after)
+    assert all(answer.retry_after == 1 or answer.retry_after <= deadline for answer in answers if answer.retry_after)
     assert process.memory_info().rss < memory_before + 512 * 2**20
 
     time.sleep(1)

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from service.app import create_app
-from service.routes.translate import read_job
+from service.routes.dependencies import get_pipeline
 from service.settings import Settings
 from tests.conftest import PHOTO, ROOT, Service, assert_problem, encoded, running_service, wait_until
 
@@ -260,7 +260,7 @@ def test_a_defect_is_a_problem_to_the_client(capfd: pytest.CaptureFixture[str], 
         raise RuntimeError("this is a defect")
 
     app = create_app(Settings(log_format="json"))
-    app.dependency_overrides[read_job] = fails
+    app.dependency_overrides[get_pipeline] = fails
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://service") as client:

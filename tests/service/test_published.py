@@ -1,8 +1,10 @@
 """How the service is reached: HEAD, other origins, sub-paths, heads that are too large, idle connections."""
 
+import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -71,6 +73,19 @@ def test_a_head_that_is_too_large_is_431_however_it_comes(service: Service, wher
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"application/problem+json" in answer
+
+
+def test_a_head_that_trickles_in_is_not_waited_for() -> None:
+    with running_service(stall_seconds=1) as running, connected(running) as silent, connected(running) as slow:
+        slow.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /health/live HTTP/1.1\r\nX-Slow: ")
+        slow.settimeout(0.1)
+        answers = b""
+        while b"stalled-head" not in answers:
+            with suppress(TimeoutError):
+                slow.sendall(b"x")
+                answers += slow.recv(65536)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"408"]
+        assert silent.recv(1) == b""
 
 
 def test_what_is_not_http_is_a_problem(service: Service) -> None:

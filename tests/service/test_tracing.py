@@ -1,6 +1,7 @@
-"""OpenTelemetry: a span for each request reaches a collector."""
+"""OpenTelemetry: a span for each request and each of its stages reaches a collector; metrics name its trace."""
 
 import queue
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.conftest import running_service
+
+STAGES = ["upload", "admission", "decode", "queue", "infer", "encode"]
 
 
 @pytest.fixture
@@ -33,14 +36,22 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[queue.Queue[Span]]:
         collector.shutdown()
 
 
-def test_each_request_is_one_span_in_its_callers_trace(spans: queue.Queue[Span], photo: bytes) -> None:
+def test_each_request_is_a_span_in_its_callers_trace_with_a_child_for_each_stage(spans: queue.Queue[Span], photo: bytes) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
     with running_service() as service:
         assert service.client.get("/health/ready", headers=headers).status_code == 200  # which probes ask for without end
         service.client.post("/translate?direction=photo2monet&size=64", files={"image": photo}, headers=headers).raise_for_status()
         service.client.get("/directions", headers=headers).raise_for_status()
-        made = [spans.get(timeout=30) for _ in range(2)]
-    assert [span.name for span in made] == ["POST /translate", "GET /directions"]
-    assert all(span.trace_id.hex() == trace and span.kind == Span.SPAN_KIND_SERVER for span in made)
+        made = [spans.get(timeout=30) for _ in range(2 + len(STAGES))]
+        metrics = service.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}).text
+    *stages, translation, listing = sorted(made, key=lambda span: span.end_time_unix_nano)
+    assert [translation.name, listing.name] == ["POST /translate", "GET /directions"]
+    assert [stage.name for stage in sorted(stages, key=lambda span: span.start_time_unix_nano)] == STAGES
+    assert all(stage.parent_span_id == translation.span_id for stage in stages)
+    assert all(translation.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano for stage in stages)
+    assert all(span.trace_id.hex() == trace for span in made)
+    assert {span.kind for span in (translation, listing)} == {Span.SPAN_KIND_SERVER}
     assert spans.empty()
+    for histogram in ("request_seconds", "stage_seconds"):
+        assert re.search(rf'^cyclegan_{histogram}_bucket{{.*}} \S+ # {{trace_id="{trace}"}}', metrics, re.MULTILINE), histogram

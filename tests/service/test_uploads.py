@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import UploadFile
 
-from service.problems import Problem
+from service.errors import Problem
 from service.routes.bodies import Budget
 from service.routes.uploads import IN_MEMORY, read_uploads
 from service.settings import Settings
@@ -107,7 +107,7 @@ def test_what_is_around_a_form_is_ignored(begin: bytes, end: bytes) -> None:
         (b"--b-b\r\n" + HEAD + b"picture\r\n--b-b", 400, "ends before its last boundary"),
         (b"--b-b\r\npicture\r\n\r\npicture\r\n--b-b--", 400, "cannot be read"),
         (b"--b-b\r\nX: " + b"x" * 9000 + b"\r\n" + HEAD + b"picture\r\n--b-b--", 400, "cannot be read"),
-        (b"--b-b" + b"\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n--b-b" * 1001 + b"--", 400, "more than 1000 fields"),
+        (b"--b-b" + b"\r\nContent-Disposition: form-data; name=x\r\n\r\n1\r\n--b-b" * 1001 + b"--", 400, "number of fields is 1000"),
         (part("name=image; filename=a.jpg").replace(b"b-b", b"other") + b"--other--", 400, "boundary is nowhere in it"),
         (part("name=image; filename=a.jpg").replace(b"\r\n", b"\n") + b"--b-b--", 400, "CR and LF"),
         (part("name=image", b"photo.jpg") + b"--b-b--", 400, "'photo.jpg' .*@"),

@@ -1,18 +1,16 @@
 """What a request asks for: its parameters, checked, and the format that is to go back."""
 
-from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pictures.encode import SUFFIXES
-from service.pipeline import Order
 
 
 class Parameters(BaseModel):
     """The query of /translate and /cycle."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     direction: str = Field(description="A loaded direction; GET /directions lists them.", json_schema_extra={"example": "photo2monet"})
     size: Annotated[int, Field(ge=64, le=4096)] | Literal["original"] | None = Field(
@@ -27,23 +25,23 @@ class Parameters(BaseModel):
     keep_colors: bool = Field(False, description="The translation's lightness with the original's colours.")
     version: int | None = Field(None, ge=1, description="A loaded version of the direction; empty: the newest.")
 
-    def settled(self, default_size: int, accept: str) -> Self:
+    def settled(self, default_size: int, accept: str = "") -> Self:
         """With what the service and the Accept header say in the place of what was left open."""
         return self.model_copy(update={"size": self.size or default_size, "format": self.format or accepted_format(accept)})
 
-    def order(self, request_id: str) -> Order:
-        """Of settled parameters."""
-        return Order(
-            **self.model_dump(include={"direction", "quality", "output", "strength", "keep_colors", "version"}),
-            size=None if self.size == "original" else self.size,
-            choose_format=partial(choose_format, self.format),
-            request_id=request_id,
-        )
+    @property
+    def longest_side(self) -> int | None:
+        """Of settled parameters: in pixels; None: the picture's own."""
+        return None if self.size == "original" else self.size
 
+    def format_for(self, uploaded: str) -> str:
+        """The answer's format; where none is asked for the upload's own, else png."""
+        return self.format or (uploaded if uploaded in SUFFIXES else "png")
 
-def choose_format(wanted: str | None, uploaded: str) -> str:
-    """`wanted`; else the upload's own format; else png."""
-    return wanted or (uploaded if uploaded in SUFFIXES else "png")
+    @property
+    def needs_original(self) -> bool:
+        """Whether the answer is made of the original, too."""
+        return self.keep_colors or self.strength < 1
 
 
 def accepted_format(accept: str) -> str | None:
