@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "Chromium is not installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        flags = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         yield playwright.chromium.launch(executable_path=program, args=flags)
 
 
@@ -61,11 +61,13 @@ def opened(chromium: Browser) -> Opened:
 
 @contextmanager
 def _opened(
-    chromium: Browser, url: str, place: str = "device", size: int = 256, before: Callable[[BrowserContext], Any] = bool, **options: Any
+    chromium: Browser, url: str, place: str = "device", size: int = 64, before: Callable[[BrowserContext], Any] = bool, **options: Any
 ) -> Iterator[Page]:
     """The page, with the painter chosen: it must ask nobody else for anything, and have nothing to complain about. `place` is what
-    a person would have chosen before; `before` is done with the context first."""
-    with chromium.new_context(**{**({} if "viewport" in options else PHONE), "locale": "en-GB", **options}) as context:
+    a person would have chosen before; `before` is done with the context first. `size` is of strokes bolder than the page offers, so
+    that painting is quick, and motion is off, unless a test is about them."""
+    defaults = {"locale": "en-GB", "reduced_motion": "reduce", **({} if "viewport" in options else PHONE)}
+    with chromium.new_context(**{**defaults, **options}) as context:
         context.add_init_script(f"localStorage.getItem('place') ?? localStorage.setItem('place', '{place}')")
         context.add_init_script(f"localStorage.getItem('size') ?? localStorage.setItem('size', {size})")
         context.add_init_script(SHIFTS)

@@ -62,7 +62,7 @@ def test_tiles_are_cut_and_blended_as_the_service_does(opened: Opened, painting_
 
 def test_a_photo_is_painted_on_the_device_and_nothing_is_sent(opened: Opened, painting_service: Service) -> None:
     sent: list[str] = []
-    with opened(painting_service.url, color_scheme="light") as page:
+    with opened(painting_service.url, size=256, reduced_motion="no-preference", color_scheme="light") as page:
         page.context.on("request", lambda request: sent.append(request.url) if request.method != "GET" else None)
         kept(page, "phone-light-start")
         example(page)
@@ -71,7 +71,7 @@ def test_a_photo_is_painted_on_the_device_and_nothing_is_sent(opened: Opened, pa
         painted(page)
         expect(page.locator("#painting-state")).to_contain_text("Painted on this device in")
         expect(page.locator("#place")).to_have_text("On this device")
-        page.wait_for_timeout(1000)  # the slider has passed over it
+        page.wait_for_function("document.getAnimations().length === 0")  # the slider has passed over it
         kept(page, "phone-light-painted")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save", exact=True).click()

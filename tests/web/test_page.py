@@ -11,11 +11,12 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, running_service, wait_until
+from tests.deployment.conftest import nginx_below
 from tests.web.conftest import DESKTOP, PHONE, Opened, choose, example, kept, painted, ready
 
 
 def test_pictures_are_painted_by_the_server_if_a_person_says_so(opened: Opened, painting_service: Service) -> None:
-    with opened(painting_service.url, place="server", color_scheme="dark") as page:
+    with opened(painting_service.url, place="server", size=256, color_scheme="dark") as page:
         kept(page, "phone-dark-start")
         example(page)
         painted(page)
@@ -30,7 +31,7 @@ def test_pictures_are_painted_by_the_server_if_a_person_says_so(opened: Opened, 
 def test_strength_and_colours_act_at_once_and_are_saved(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
     photo = tmp_path / "china.png"
     photo.write_bytes(encoded(Image.open(PHOTO), "PNG"))
-    with opened(painting_service.url, place="server", **DESKTOP) as page:
+    with opened(painting_service.url, place="server", size=256, **DESKTOP) as page:
         choose(page, photo)
         painted(page)
         asked: list[str] = []
@@ -89,12 +90,77 @@ def test_what_people_post_is_made_on_the_page(opened: Opened, painting_service: 
         example(page, "A cat")
         painted(page)
         with page.expect_download() as pair:
-            page.get_by_role("button", name="Side by side").click()
+            page.get_by_role("button", name="Before and after").click()
         assert Image.open(pair.value.path()).height > Image.open(pair.value.path()).width  # one above the other, since each is wide
         with page.expect_download() as clip:
-            page.get_by_role("button", name="Clip").click()
-        assert clip.value.suggested_filename.startswith("cat.photo2monet.clip.")
+            page.get_by_role("button", name="Video").click()
+        assert clip.value.suggested_filename.startswith("cat.photo2monet.video.")
         assert Path(clip.value.path()).stat().st_size > 10_000
+
+
+def test_a_photo_that_the_browser_cannot_read_is_painted_by_the_server(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    photo = tmp_path / "IMG_0001.HEIC"
+    photo.write_bytes(encoded(Image.open(PHOTO), "HEIF"))
+    with opened(painting_service.url, place="auto") as page:
+        choose(page, photo)
+        painted(page)
+        expect(page.locator("#painting-state")).to_contain_text("This browser cannot read the photo, so the server painted it.")
+        kept(page, "phone-heic")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save", exact=True).click()
+        assert download.value.suggested_filename == "IMG_0001.photo2monet.jpg"
+        assert decoded(Path(download.value.path()).read_bytes()).shape == (43, 64, 3)
+
+
+def test_paintings_are_shared_through_the_systems_menu_and_saved_where_it_refuses(opened: Opened, painting_service: Service) -> None:
+    """Headless Chromium has no such menu: what it would be handed is noted."""
+    menu = """
+        navigator.canShare = () => true;
+        navigator.share = async ({ files: [{ name, type }] }) => {
+            if (window.refuses) throw new DOMException("", window.refuses);
+            window.shared = [name, type];
+        };
+    """
+    with opened(painting_service.url, place="server", before=lambda context: context.add_init_script(menu)) as page:
+        example(page, "A cat")
+        painted(page)
+        page.get_by_role("button", name="Share").click()
+        page.wait_for_function("window.shared")
+        assert page.evaluate("window.shared") == ["cat.photo2monet.jpg", "image/jpeg"]
+        kept(page, "phone-share")
+        page.evaluate("window.refuses = 'NotAllowedError'")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Before and after").click()
+        assert download.value.suggested_filename == "cat.photo2monet.before-and-after.jpg"
+
+
+def test_everything_is_reached_by_the_keyboard(opened: Opened, painting_service: Service) -> None:
+    def focused() -> str:
+        return page.evaluate("""() => {
+            const { activeElement: element } = document;
+            return (element.ariaLabel || element.labels?.[0]?.innerText || element.querySelector("img")?.alt || element.innerText).trim();
+        }""")
+
+    with opened(painting_service.url, place="server", **DESKTOP) as page:
+        reached = []
+        while "A cat" not in reached:
+            page.keyboard.press("Tab")
+            reached.append(focused())
+            assert len(reached) < 20
+        for name in ("On the server", "How much of the original to show", "Claude Monet\n1840–1926", "Choose photos", "Live camera"):
+            assert name in reached
+        page.keyboard.press("Enter")
+        painted(page)
+        passed = []
+        while "Save" not in passed:
+            page.keyboard.press("Shift+Tab")
+            passed.append(focused())
+            assert len(passed) < 20
+        for name in ("Remove this photo", "Save at the photo’s own size", "Keep the photo’s colours", "Strength 100 %", "Before and after"):
+            assert name in passed
+        with page.expect_download():
+            page.keyboard.press("Enter")
 
 
 @pytest.mark.parametrize(("seconds", "where"), [(0.5, "On this device"), (9, "On the server")])
@@ -116,11 +182,18 @@ def test_the_device_paints_where_a_trial_shows_that_it_is_quick(
 
 
 def test_an_owner_can_keep_the_weights(opened: Opened, models: Path) -> None:
-    with running_service(models=models, on_device="off") as closed, opened(closed.url, place="auto") as page:
+    """Here of a service that a proxy publishes below a path."""
+    with (
+        running_service(models=models, on_device="off", root_path="/paint") as closed,
+        nginx_below("/paint", closed.address) as nginx,
+        opened(f"http://127.0.0.1:{nginx.port}/paint/", place="auto") as page,
+    ):
         expect(page.locator("#place")).to_have_text("On the server")
         example(page, "A cat")
         painted(page)
         expect(page.locator("#painting-state")).to_have_text("Painted on the server")
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        assert page.get_by_role("link", name="For programs: the API").evaluate("link => new URL(link.href).pathname") == "/paint/docs"
 
 
 def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Opened, models: Path) -> None:
@@ -133,7 +206,7 @@ def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Op
                 b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: service\r\nContent-Length: 290000\r\n\r\n" + bytes(250_000)
             )
             wait_until(lambda: "cyclegan_upload_bytes 250000.0" in small.client.get("/metrics").text)
-            page.locator("#strokes").get_by_text("Medium", exact=True).click()
+            page.locator("#strokes").get_by_text("Bold", exact=True).click()
             expect(page.get_by_role("alert")).to_contain_text(
                 "No room for uploads. The service holds as many uploads as it has room for: send the request again in"
             )
@@ -175,11 +248,12 @@ def test_a_service_that_asks_for_a_key_is_given_one(chromium: Browser, models: P
         painted(page)
 
 
-@pytest.mark.parametrize("width", [320, 820, 3840])
-def test_the_page_fits_any_screen(opened: Opened, painting_service: Service, width: int) -> None:
-    with opened(painting_service.url, place="server", viewport={"width": width, "height": 800}) as page:
-        kept(page, f"width-{width}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_page_fits_any_screen(opened: Opened, painting_service: Service) -> None:
+    with opened(painting_service.url, place="server") as page:
+        for width, height in ((320, 568), (820, 1180), (3840, 2160)):
+            page.set_viewport_size({"width": width, "height": height})
+            kept(page, f"width-{width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize(
