@@ -59,15 +59,13 @@ def pair() -> Path:
 
 @contextmanager
 def running_service(**settings: Any) -> Iterator[Service]:
-    """The service, ready unless `ready` is False, with the pair, and on a free port, unless `settings`, as in Settings, name others.
-    Its code is the repository's, or that in the folder `project`."""
+    """The service, ready unless `ready` is False, with the pair, and on a free port, unless `settings`, as in Settings, name others."""
     port = settings.pop("port", None) or free_port()
     ready = settings.pop("ready", True)
-    project = settings.pop("project", ROOT)
     settings = {"models": pair()} | settings
     environment = os.environ | {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()}
-    environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1", "PYTHONPATH": str(project)}
-    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=project, env=environment)
+    environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1"}
+    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:

@@ -118,9 +118,18 @@ function onLook(change) {
   queue.pump();
 }
 
+/** At once, since reading a large photo takes a moment. */
+function showReading() {
+  find("#welcome").hidden = true;
+  find("#finish").hidden = false;
+  find("#painting-name").textContent = about(painterOf(look.direction)).title;
+  stage.working(t("reading"));
+}
+
 async function add(chosen) {
   let isFirst = true;
   for (const file of chosen) {
+    if (isFirst) showReading();
     const picture = new Picture(file, look);
     await picture.read();
     queue.pictures.push(picture);

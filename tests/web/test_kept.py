@@ -1,13 +1,15 @@
 """What the page keeps on the device, in the real Chromium: damaged, without room, and of a service that is updated."""
 
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.conftest import ROOT, Service, free_port, running_service
-from tests.web.conftest import Opened, example, painted, ready
+from service.routes import page as page_files
+from service.site import write_site
+from tests.conftest import PICTURES, Service
+from tests.web.conftest import Opened, choose, example, painted, plain_web_server, ready
 
 DAMAGE = """async () => {
     const cache = await caches.open("painting");
@@ -29,7 +31,7 @@ def test_a_damaged_painter_is_fetched_again(opened: Opened, painting_service: Se
         page.context.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
         page.reload()
         ready(page)
-        example(page, "A cat")
+        choose(page, PICTURES / "chelsea.jpg")
         expect(page.locator("#tally")).to_have_text("2 of 2 painted")
         assert {"model.onnx", "ort-wasm-simd-threaded.wasm"} <= set(fetched)
 
@@ -43,22 +45,27 @@ def test_without_room_it_paints_and_says_that_nothing_is_kept(opened: Opened, pa
         expect(page.locator("#painting-state")).to_contain_text("The browser has no more room: paintings will not survive a reload.")
 
 
-def test_an_update_of_the_service_is_seen_and_spoils_no_page_that_is_open(opened: Opened, models: Path, tmp_path: Path) -> None:
-    newer, port = tmp_path / "newer", free_port()
-    for package in ("service", "pictures", "models"):
-        shutil.copytree(ROOT / package, newer / package, ignore=shutil.ignore_patterns("__pycache__", "*2*"))
-    for path, old, new in (("index.html", "Your photo, as a master", "Your picture, as a master"), ("picture.js", '"preview"', '"small"'),
-                           ("worker/pictures.js", "async preview(", "async small(")):  # fmt: skip
-        file = newer / "service" / "web" / path
-        assert old in file.read_text()
-        file.write_text(file.read_text().replace(old, new))
-    with ExitStack() as stack:
-        running = stack.enter_context(ExitStack())
-        service = running.enter_context(running_service(models=models, port=port))
-        page = stack.enter_context(opened(service.url, place="server"))
+def test_an_update_is_seen_and_spoils_no_page_that_is_open(
+    opened: Opened, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a site whose files are replaced, so that those of the release before are gone."""
+    write_site(models, tmp_path / "older")
+    newer = tmp_path / "web"
+    shutil.copytree(page_files.WEB, newer)
+    changes = {"index.html": ("Your photo, as a master", "Your picture, as a master"), "picture.js": ('"preview"', '"small"')}
+    for path, (old, new) in (changes | {"worker/pictures.js": ("async preview(", "async small(")}).items():
+        assert old in (newer / path).read_text()
+        (newer / path).write_text((newer / path).read_text().replace(old, new))
+    with monkeypatch.context() as patched:
+        patched.setattr(page_files, "WEB", newer)
+        page_files.release.cache_clear()
+        write_site(models, tmp_path / "newer")
+    page_files.release.cache_clear()
+    (tmp_path / "site").symlink_to(tmp_path / "older")
+    with plain_web_server(tmp_path / "site") as address, opened(address) as page:
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-        running.close()
-        stack.enter_context(running_service(models=models, port=port, project=newer))
+        (tmp_path / "site").unlink()
+        (tmp_path / "site").symlink_to(tmp_path / "newer")
         page.evaluate("navigator.serviceWorker.ready.then((registration) => registration.update())")
         page.wait_for_function("navigator.serviceWorker.ready.then(({ waiting }) => Boolean(waiting))")
         example(page, "A cat")  # which begins a worker of the release that the page has

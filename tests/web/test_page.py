@@ -3,6 +3,7 @@
 import gzip
 import socket
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -181,11 +182,16 @@ def test_the_device_paints_where_a_trial_shows_that_it_is_quick(
         expect(page.locator("#place")).to_have_text(where)
 
 
-def test_an_owner_can_keep_the_weights(opened: Opened, models: Path) -> None:
-    """Here of a service that a proxy publishes below a path."""
+@pytest.fixture(scope="module")
+def restricted(models: Path) -> Iterator[Service]:
+    """A service below a path, whose owner keeps the weights, and with little room."""
+    with running_service(models=models, on_device="off", root_path="/paint", max_uploads_bytes=300_000) as running:
+        yield running
+
+
+def test_an_owner_can_keep_the_weights_and_publish_the_page_below_a_path(opened: Opened, restricted: Service) -> None:
     with (
-        running_service(models=models, on_device="off", root_path="/paint") as closed,
-        nginx_below("/paint", closed.address) as nginx,
+        nginx_below("/paint", restricted.address) as nginx,
         opened(f"http://127.0.0.1:{nginx.port}/paint/", place="auto") as page,
     ):
         expect(page.locator("#place")).to_have_text("On the server")
@@ -196,22 +202,22 @@ def test_an_owner_can_keep_the_weights(opened: Opened, models: Path) -> None:
         assert page.get_by_role("link", name="For programs: the API").evaluate("link => new URL(link.href).pathname") == "/paint/docs"
 
 
-def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Opened, models: Path) -> None:
-    with running_service(models=models, max_uploads_bytes=300_000) as small, opened(small.url, place="server") as page:
+def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Opened, restricted: Service) -> None:
+    with opened(restricted.url, place="server") as page:
         choose(page, PHOTO)
         painted(page)
-        address = small.url.removeprefix("http://").split(":")
+        address = restricted.address.split(":")
         with socket.create_connection((address[0], int(address[1]))) as half:
             half.sendall(
                 b"POST /translate?direction=photo2monet HTTP/1.1\r\nHost: service\r\nContent-Length: 290000\r\n\r\n" + bytes(250_000)
             )
-            wait_until(lambda: "cyclegan_upload_bytes 250000.0" in small.client.get("/metrics").text)
+            wait_until(lambda: "cyclegan_upload_bytes 250000.0" in restricted.client.get("/metrics").text)
             page.locator("#strokes").get_by_text("Bold", exact=True).click()
             expect(page.get_by_role("alert")).to_contain_text(
                 "No room for uploads. The service holds as many uploads as it has room for: send the request again in"
             )
             kept(page, "phone-overloaded")
-        wait_until(lambda: "cyclegan_upload_bytes 0.0" in small.client.get("/metrics").text)
+        wait_until(lambda: "cyclegan_upload_bytes 0.0" in restricted.client.get("/metrics").text)
         page.get_by_role("button", name="Try again").click()
         painted(page)
 
@@ -237,6 +243,7 @@ def test_pictures_can_be_dropped_and_pasted(opened: Opened, painting_service: Se
 
 def test_a_service_that_asks_for_a_key_is_given_one(chromium: Browser, models: Path) -> None:
     with running_service(models=models, api_keys="secret") as locked, chromium.new_context(**PHONE) as context:
+        context.add_init_script("localStorage.setItem('place', 'device'); localStorage.setItem('size', 64)")
         page = context.new_page()
         page.goto(locked.url)
         expect(page.get_by_role("alert")).to_have_text("This service asks for a key.")
@@ -264,17 +271,15 @@ def test_the_page_speaks_the_browsers_language(opened: Opened, painting_service:
         expect(page.get_by_role("heading", level=1)).to_contain_text(title)
         assert page.evaluate("document.documentElement.lang") == locale[:2]
         kept(page, f"phone-{locale[:2]}")
-
-
-def test_texts_are_whole_in_every_language(opened: Opened, painting_service: Service) -> None:
-    with opened(painting_service.url, place="server") as page:
-        missing = page.evaluate("""async () => {
-            const load = (language) => import(new URL(`texts/${language}.js`, document.querySelector("script[type=module]").src).href);
+        missing = page.evaluate(
+            """async (language) => {
+            const load = (name) => import(new URL(`texts/${name}.js`, document.querySelector("script[type=module]").src).href);
             const marked = [...document.querySelectorAll("[data-text], [data-label]")].map(({ dataset }) => dataset.text ?? dataset.label);
-            const wanted = [...Object.keys((await load("en")).default), ...marked];
-            const lists = await Promise.all(["de", "fr", "ru"].map(async (language) => [language, (await load(language)).default]));
-            return lists.flatMap(([language, texts]) => wanted.filter((key) => !texts[key]).map((key) => `${language}: ${key}`));
-        }""")
+            const [english, texts] = await Promise.all(["en", language].map(async (name) => (await load(name)).default));
+            return [...Object.keys(english), ...marked].filter((key) => !texts[key]);
+        }""",
+            locale[:2],
+        )
         assert missing == []
 
 

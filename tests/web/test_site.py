@@ -1,9 +1,6 @@
 """The static site, from a plain web server, in the real Chromium."""
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,21 +8,15 @@ from playwright.sync_api import expect
 
 from service.site import write_site
 from tests.conftest import PICTURES
-from tests.web.conftest import Opened, choose, example, kept, painted, ready
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
+from tests.web.conftest import Opened, choose, example, kept, painted, plain_web_server, ready
 
 
 @pytest.fixture
 def site(models: Path, tmp_path: Path) -> Iterator[str]:
     """Below a folder, as object stores and code hosts have them."""
     assert write_site(models, tmp_path / "painting") == ["monet2photo", "photo2monet"]
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/painting/"
-        server.shutdown()
+    with plain_web_server(tmp_path) as address:
+        yield f"{address}painting/"
 
 
 @pytest.mark.slow
