@@ -179,7 +179,10 @@ function showExamples() {
     const address = new URL(`examples/${name}.jpg`, import.meta.url).href;
     const button = Object.assign(document.createElement("button"), { type: "button" });
     const image = Object.assign(document.createElement("img"), { src: address, alt: t(`example.${name}`), width: 96, height: 96, loading: "lazy", decoding: "async" });
-    button.onclick = async () => add([new File([await (await fetch(address)).blob()], `${name}.jpg`, { type: "image/jpeg" })]);
+    button.onclick = async () => {
+      showReading();
+      add([new File([await (await fetch(address)).blob()], `${name}.jpg`, { type: "image/jpeg" })]);
+    };
     button.append(image);
     const item = document.createElement("li");
     item.append(button);

@@ -58,7 +58,7 @@ export class Panel {
   }
 
   #state(picture, painting) {
-    if (!painting) return picture.state === "cancelled" ? t("cancelled") : about(this.#painter).sentence;
+    if (!painting) return picture.state === "cancelled" ? t("cancelled") : "";
     const done = painting.where === "server" ? t("doneServer") : t("done", { seconds: painting.seconds.toFixed(1) });
     return picture.note ? `${done}. ${picture.note}` : done;
   }

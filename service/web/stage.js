@@ -35,7 +35,7 @@ export class Stage {
     const [photograph, painting] = await Promise.all([before && bitmapOf(before), after && bitmapOf(after)]);
     if (turn !== this.#turn) return;
     const shape = painting ?? photograph;
-    this.section.style.setProperty("--ratio", shape ? shape.width / shape.height : 2);
+    this.section.style.setProperty("--ratio", shape ? shape.width / shape.height : 1.5);
     await this.#showBefore(before);
     find(".before").alt = names.before;
     find(".after").setAttribute("aria-label", names.after);

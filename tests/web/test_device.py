@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded
+from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, wait_until
 from tests.web.conftest import DESKTOP, Opened, choose, example, kept, painted, ready
 
 MAKE = """async ([content, type, size]) => {
@@ -71,7 +71,7 @@ def test_a_photo_is_painted_on_the_device_and_nothing_is_sent(opened: Opened, pa
         painted(page)
         expect(page.locator("#painting-state")).to_contain_text("Painted on this device in")
         expect(page.locator("#place")).to_have_text("On this device")
-        page.wait_for_function("document.getAnimations().length === 0")  # the slider has passed over it
+        wait_until(lambda: page.evaluate("document.getAnimations().length === 0"))  # the slider has passed over it
         kept(page, "phone-light-painted")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save", exact=True).click()

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from service.routes import page as page_files
 from service.site import write_site
-from tests.conftest import PICTURES, Service
+from tests.conftest import PICTURES, Service, wait_until
 from tests.web.conftest import Opened, choose, example, painted, plain_web_server, ready
 
 DAMAGE = """async () => {
@@ -67,7 +67,7 @@ def test_an_update_is_seen_and_spoils_no_page_that_is_open(
         (tmp_path / "site").unlink()
         (tmp_path / "site").symlink_to(tmp_path / "newer")
         page.evaluate("navigator.serviceWorker.ready.then((registration) => registration.update())")
-        page.wait_for_function("navigator.serviceWorker.ready.then(({ waiting }) => Boolean(waiting))")
+        wait_until(lambda: page.evaluate("navigator.serviceWorker.ready.then(({ waiting }) => Boolean(waiting))"))
         example(page, "A cat")  # which begins a worker of the release that the page has
         painted(page)
         page.get_by_role("button", name="Remove this photo").click()

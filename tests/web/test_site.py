@@ -1,5 +1,7 @@
 """The static site, from a plain web server, in the real Chromium."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from service.site import write_site
-from tests.conftest import PICTURES
+from tests.conftest import PICTURES, ROOT
 from tests.web.conftest import Opened, choose, example, kept, painted, plain_web_server, ready
 
 
@@ -36,3 +38,11 @@ def test_plain_files_paint_with_no_service_behind_them_and_then_without_a_connec
         painted(page)
         kept(page, "site-offline")
         page.context.set_offline(False)
+
+
+def test_without_a_bundle_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "service.cli", "site", "--models", tmp_path / "empty", "--output", tmp_path / "site"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"error: there is no bundle in {tmp_path / 'empty'}: export one there, or name another folder\n"
