@@ -43,6 +43,10 @@ site: .venv/serve
 vendor:
 	$(PYTHON) -m service.vendor
 
+# The pictures of the page that README shows.
+screenshots: .venv/test debian
+	$(BIN)/python -m tests.web.screenshots
+
 # What the images install, each file by its hash.
 lock: .venv/test
 	$(LOCK) --extra formats --extra otel pyproject.toml --output-file docker/requirements-cpu.txt
@@ -74,4 +78,4 @@ debian:
 	@command -v nginx chromium promtool wrk | wc -l | grep -q 4 || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends nginx-light chromium prometheus wrk; } || true
 
-.PHONY: serve serve-gpu test test-all test-lowest check bench soak fuzz site vendor lock sbom licences debian
+.PHONY: serve serve-gpu test test-all test-lowest check bench soak fuzz site vendor screenshots lock sbom licences debian

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from models.bundle import Bundle, list_bundles, load_bundle
+from models.bundle import Bundle, BundleError, list_bundles, load_bundle
 from service.routes.directions import describe
 from service.routes.page import WORKER, release
 
@@ -12,10 +12,10 @@ from service.routes.page import WORKER, release
 def write_site(models: Path, output: Path) -> list[str]:
     """Writes page, runtime and the bundles in `models` to the folder `output`, which may exist: a later release is written over
     it, and what browsers still ask for of the earlier one stays. Returns the directions. Raises BundleError where a bundle is not
-    sound, ValueError where there is none."""
+    sound or there is none."""
     bundles = [load_bundle(folder) for folder in list_bundles(models)]
     if not bundles:
-        raise ValueError(f"there is no bundle in {models.resolve()}: export one there, or name another folder")
+        raise BundleError(f"there is no bundle in {models.resolve()}: export one there, or name another folder")
     current = release()
     for path, file in current.files.items():
         address = current.address(path) + (".gz" if file.is_stored_gzipped else "")

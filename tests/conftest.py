@@ -70,11 +70,11 @@ def running_service(**settings: Any) -> Iterator[Service]:
     try:
         with httpx.Client(base_url=url, timeout=60) as client:
             if ready:
-                wait_until(lambda: is_ready(client, process))
+                wait_until(lambda: is_ready(client, process), 180)  # on a machine that others use, too
             yield Service(url, process, client)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(90)
 
 
 def is_ready(client: httpx.Client, process: subprocess.Popen) -> bool:

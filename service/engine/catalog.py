@@ -145,6 +145,10 @@ class Catalog:
     def _keep(self, direction: str, versions: set[int]) -> None:
         kept = {number: generator for number, generator in self._served[direction].items() if number in versions}
         self._served = {name: each for name, each in (self._served | {direction: kept}).items() if each}
+        if kept:
+            METRICS.version.labels(direction).set(max(kept))
+        else:
+            METRICS.version.remove(direction)
 
     def index(self) -> list[dict[str, str]]:
         """As the Open Inference Protocol's repository extension has it: name, version, state and reason."""

@@ -107,14 +107,16 @@ async def service_worker(request: Request) -> Response:
 
 @router.api_route("/web/{path:path}", methods=["GET", "HEAD"])
 async def web(request: Request, path: str) -> Response:
-    """A file by its name, or below the hash of what it holds, and then to be kept for good."""
+    """A file by its name, or at its address, and then to be kept for good. Addresses of another release are unknown here: a replica that
+    has it may answer."""
     current = release()
-    first, _, rest = path.partition("/")
-    file = current.files.get(rest) or current.files.get(path)
+    file = current.files.get(path.partition("/")[2])
+    is_address = file is not None and current.address(file.path) == f"web/{path}"
+    if not is_address:
+        file = current.files.get(path)
     if file is None:
         return Response("The page has no such file.", 404, media_type="text/plain")
-    is_current = first == (current.vendor_hash if file.path.startswith(VENDOR) else current.page_hash)
-    headers = HEADERS | {"Cache-Control": FOR_A_YEAR if is_current else ASK_AGAIN, "Vary": "Accept-Encoding"}
+    headers = HEADERS | {"Cache-Control": FOR_A_YEAR if is_address else ASK_AGAIN, "Vary": "Accept-Encoding"}
     if file.is_stored_gzipped:
         if _takes_gzip(request):
             return FileResponse(file.stored, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})

@@ -118,9 +118,18 @@ function onLook(change) {
   queue.pump();
 }
 
+/** At once, since reading a large photo takes a moment. */
+function showReading() {
+  find("#welcome").hidden = true;
+  find("#finish").hidden = false;
+  find("#painting-name").textContent = about(painterOf(look.direction)).title;
+  stage.working(t("reading"));
+}
+
 async function add(chosen) {
   let isFirst = true;
   for (const file of chosen) {
+    if (isFirst) showReading();
     const picture = new Picture(file, look);
     await picture.read();
     queue.pictures.push(picture);
@@ -170,7 +179,10 @@ function showExamples() {
     const address = new URL(`examples/${name}.jpg`, import.meta.url).href;
     const button = Object.assign(document.createElement("button"), { type: "button" });
     const image = Object.assign(document.createElement("img"), { src: address, alt: t(`example.${name}`), width: 96, height: 96, loading: "lazy", decoding: "async" });
-    button.onclick = async () => add([new File([await (await fetch(address)).blob()], `${name}.jpg`, { type: "image/jpeg" })]);
+    button.onclick = async () => {
+      showReading();
+      add([new File([await (await fetch(address)).blob()], `${name}.jpg`, { type: "image/jpeg" })]);
+    };
     button.append(image);
     const item = document.createElement("li");
     item.append(button);

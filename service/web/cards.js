@@ -47,7 +47,7 @@ export class Cards {
   show(picture) {
     for (const painter of this.painters) {
       const image = this.#cards.get(painter.direction).querySelector("img");
-      const small = picture?.painting(painter, THUMBNAIL) ?? picture?.painting(painter);
+      const small = picture?.painting(painter) ?? picture?.painting(painter, THUMBNAIL);
       const url = small ? this.#url(small.file) : painter.sample;
       if (url && image.getAttribute("src") !== url) image.src = url;
     }

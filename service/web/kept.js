@@ -8,19 +8,29 @@ export const CACHE = "painting";
 const opened = () => (globalThis.caches ? caches.open(CACHE).catch(() => null) : Promise.resolve(null));
 
 /**
- * The bytes at `url`, from what is kept or else fetched and kept. `onProgress` is told bytes loaded; `size` and `sha256` are of
- * the content, where they are known. Rejects with Failure "unreachable".
+ * The bytes at `url`, from what is kept or else fetched and kept; what is kept but damaged is fetched anew. `onProgress` is told
+ * bytes loaded; `size` is of the content once unzipped, `sha256` of the content as it comes, where it is known. Rejects with
+ * Failure "unreachable".
  */
 export async function bytes(url, { size, sha256, headers = {}, onProgress = () => {} } = {}) {
   const cache = await opened();
   const kept = await cache?.match(url, { ignoreVary: true });
-  if (kept) return unzipped(new Uint8Array(await kept.arrayBuffer()));
+  const known = kept && (await checked(new Uint8Array(await kept.arrayBuffer()), size, sha256));
+  if (known) return known;
   const response = await fetch(url, { headers }).catch(() => null);
   if (!response?.ok) throw new Failure("unreachable", response ? `${url}: ${response.status}` : url);
   const content = await read(response, size, onProgress);
-  if (sha256 && globalThis.crypto?.subtle && (await digest(content)) !== sha256) throw new Failure("unreachable", `${url} is not what it should be`);
+  const made = await checked(content, size, sha256);
+  if (!made) throw new Failure("unreachable", `${url} is not what it should be`);
   await cache?.put(url, new Response(content, { headers: { "Content-Type": "application/octet-stream" } })).catch(() => {}); // a full disk
-  return unzipped(content);
+  return made;
+}
+
+/** `content` unzipped, or null where it is not what it should be. */
+async function checked(content, size, sha256) {
+  if (sha256 && globalThis.crypto?.subtle && (await digest(content)) !== sha256) return null;
+  const made = await unzipped(content).catch(() => null);
+  return made?.length === (size ?? made?.length) ? made : null;
 }
 
 async function read(response, size, onProgress) {

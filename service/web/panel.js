@@ -19,8 +19,8 @@ export class Panel {
     find("#own-size").onchange = ({ target }) => onLook({ ownSize: target.checked });
     find("#save").onclick = () => this.#give(t("finishing"), async (picture) => download(await picture.finished(this.#painter)));
     find("#share").onclick = () => this.#give(t("finishing"), async (picture) => share(await picture.finished(this.#painter)));
-    find("#pair").onclick = () => this.#give(t("finishing"), async () => share(await sideBySide(this.stage.sides, this.#name("side-by-side"))));
-    find("#clip").onclick = () => this.#give(t("recording"), async () => share(await clip(this.stage.sides, this.#name("clip"))));
+    find("#pair").onclick = () => this.#give(t("finishing"), async () => share(await sideBySide(this.stage.sides, this.#name("before-and-after"))));
+    find("#clip").onclick = () => this.#give(t("recording"), async () => share(await clip(this.stage.sides, this.#name("video"))));
   }
 
   get #painter() {
@@ -52,7 +52,7 @@ export class Panel {
     for (const button of BUTTONS) find(button).disabled = !painting;
     find("#pair").disabled = find("#clip").disabled = !painting || Boolean(picture.unreadable);
     find("#strength").disabled = find("#colours").disabled = Boolean(picture.unreadable);
-    find("#painting-name").textContent = t("by", { painter: about(this.#painter).title });
+    find("#painting-name").textContent = about(this.#painter).title;
     find("#painting-state").textContent = this.#state(picture, painting);
     this.showLook(picture.look);
   }

@@ -71,7 +71,7 @@ export class Queue {
     const { current: picture, place } = this;
     if (!picture || picture.unreadable || navigator.connection?.saveData) return null;
     const isPainter = ({ source }) => source === this.painterOf(picture.look.direction)?.source;
-    const painter = this.painters.filter(isPainter).find((each) => place.trial && place.now(each) === "device" && !picture.failedThumbnails && !picture.painting(each, THUMBNAIL));
+    const painter = this.painters.filter(isPainter).find((each) => place.trial && place.now(each) === "device" && !picture.failedThumbnails && !picture.painting(each) && !picture.painting(each, THUMBNAIL));
     return painter ? { picture, painter, size: THUMBNAIL } : null;
   }
 

@@ -2,10 +2,11 @@
 const PAGE = [];
 const CACHE = "page";
 const addresses = PAGE.map((path) => new URL(path, self.registration.scope).href);
+const web = new URL("web/", self.registration.scope).href;
 const ISOLATED = { "Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin" };
 
-self.addEventListener("install", (event) => event.waitUntil(keep().then(() => self.skipWaiting())));
-self.addEventListener("activate", (event) => event.waitUntil(forgetOld().then(() => self.clients.claim())));
+self.addEventListener("install", (event) => event.waitUntil(keep()));
+self.addEventListener("activate", (event) => event.waitUntil(forgetOld().then(() => self.clients.claim()))); // once no page of an earlier release is open
 
 async function keep() {
   const cache = await caches.open(CACHE);
@@ -16,7 +17,6 @@ async function keep() {
 /** Files of earlier releases; samples stay. */
 async function forgetOld() {
   const cache = await caches.open(CACHE);
-  const web = new URL("web/", self.registration.scope).href;
   for (const { url } of await cache.keys()) if (url.startsWith(web) && !addresses.includes(url)) await cache.delete(url);
 }
 
@@ -24,7 +24,7 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   if (request.method !== "GET") return;
   if (request.url === addresses[0]) event.respondWith(page(request));
-  else if (addresses.includes(request.url) || /\/models\/[^/]+\/\d+\/sample[^/]*$/.test(request.url)) event.respondWith(file(request));
+  else if ((request.url.startsWith(web) && !/\.wasm(\.gz)?$/.test(request.url)) || /\/models\/[^/]+\/\d+\/sample[^/]*$/.test(request.url)) event.respondWith(file(request));
 });
 
 /** From the service while it is there, so that a new release is seen at once. */
@@ -43,7 +43,7 @@ function isolated(response) {
   return new Response(response.body, { headers });
 }
 
-/** Their addresses hold hashes or versions, so that what is kept is what would come. */
+/** Their addresses hold hashes or versions, so that what is kept is what would come, also of a release that is not this worker's. */
 async function file(request) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request.url);

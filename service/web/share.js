@@ -14,13 +14,19 @@ export function download(file) {
 
 export const canShare = () => Boolean(navigator.canShare?.({ files: [new File(["x"], "x.jpg", { type: "image/jpeg" })] }));
 
-/** Through the system's own menu; elsewhere the file is saved. Resolves with whether it went out. */
+/** Through the system's own menu; the file is saved where there is none, or where too long has passed since the person's tap. Resolves
+ * with whether it went out. */
 export async function share(file) {
-  if (!navigator.canShare?.({ files: [file] })) {
-    download(file);
-    return true;
+  try {
+    if (navigator.canShare?.({ files: [file] })) {
+      await navigator.share({ files: [file] });
+      return true;
+    }
+  } catch ({ name }) {
+    if (name === "AbortError") return false; // closed without sharing
   }
-  return navigator.share({ files: [file] }).then(() => true, () => false); // closed without sharing
+  download(file);
+  return true;
 }
 
 /** Photograph and painting beside each other, or one above the other where they are wide. */

@@ -14,6 +14,7 @@ export class Stage {
 
   constructor() {
     this.frame = find(".frame");
+    this.section = this.frame.parentElement;
     find(".split").oninput = ({ target }) => this.split(target.value);
     const button = find("#fullscreen");
     button.hidden = !document.fullscreenEnabled;
@@ -34,7 +35,7 @@ export class Stage {
     const [photograph, painting] = await Promise.all([before && bitmapOf(before), after && bitmapOf(after)]);
     if (turn !== this.#turn) return;
     const shape = painting ?? photograph;
-    if (shape) this.frame.style.setProperty("--ratio", shape.width / shape.height);
+    this.section.style.setProperty("--ratio", shape ? shape.width / shape.height : 1.5);
     await this.#showBefore(before);
     find(".before").alt = names.before;
     find(".after").setAttribute("aria-label", names.after);

@@ -39,7 +39,7 @@ async function show(place, painters, pictures) {
   }
   if (pictures.length) {
     const bytes = pictures.flatMap(({ file, paintings }) => [file, ...[...paintings.values()].map((painting) => painting.file)]);
-    rows.push(row(t("photos", { count: pictures.length }), sum(bytes)));
+    rows.push(row(t("photos"), sum(bytes)));
   }
   if (!rows.length) rows.push(Object.assign(document.createElement("li"), { textContent: t("nothingKept") }));
   document.querySelector("#kept").replaceChildren(...rows);

@@ -33,8 +33,6 @@ class Nginx:
 def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere"), cache: bool = False) -> Iterator[Nginx]:
     """nginx in front of `upstreams` (host:port). Only addresses and folders differ from the configuration, and what
     Debian's nginx does not know yet: `resolve` and `http2 on`."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
-    assert program, "nginx is not installed: apt-get install nginx-light"
     servers = "".join(f"server {upstream} max_fails=0;" for upstream in upstreams)
     with tempfile.TemporaryDirectory() as name:
         running = Nginx(free_port(), free_port(), Path(name))
@@ -57,15 +55,36 @@ def running_nginx(*upstreams: str, certificates: Path = Path("/nowhere"), cache:
             (running.folder / "certificates").chmod(0o755)
         if cache:
             shutil.copy(CONFIGURATION.with_name("cache.conf"), running.folder)
-        (running.folder / "nginx.conf").write_text(configuration)
-        process = subprocess.Popen([program, "-c", f"{name}/nginx.conf", "-p", name, "-g", "daemon off;"])
-        try:
-            with running.client() as client:
-                wait_until(lambda: process.poll() is None and _answers(client))
+        with _running(running, configuration):
             yield running
-        finally:
-            process.terminate()
-            process.wait(10)
+
+
+@contextmanager
+def nginx_below(path: str, upstream: str) -> Iterator[Nginx]:
+    """A proxy that publishes `upstream` (host:port) below `path`, which it takes away."""
+    with tempfile.TemporaryDirectory() as name:
+        running = Nginx(free_port(), 0, Path(name))
+        running.folder.chmod(0o755)
+        places = "".join(f"{place}_temp_path {name}/{place}; " for place in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
+        location = f"location {path}/ {{ proxy_pass http://{upstream}/; proxy_set_header Host $http_host; }}"
+        server = f"server {{ listen 127.0.0.1:{running.port}; client_max_body_size 32m; {location} }}"
+        with _running(running, f"pid {name}/pid; error_log stderr; events {{ }} http {{ access_log off; {places} {server} }}"):
+            yield running
+
+
+@contextmanager
+def _running(nginx: Nginx, configuration: str) -> Iterator[None]:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")  # which Debian keeps off a user's PATH
+    assert program, "nginx is not installed: apt-get install nginx-light"
+    (nginx.folder / "nginx.conf").write_text(configuration)
+    process = subprocess.Popen([program, "-c", nginx.folder / "nginx.conf", "-p", nginx.folder, "-g", "daemon off;"])
+    try:
+        with nginx.client() as client:
+            wait_until(lambda: process.poll() is None and _answers(client))
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def _answers(client: httpx.Client) -> bool:

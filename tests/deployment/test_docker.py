@@ -14,6 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from service import __version__
 from service.settings import Settings
@@ -65,6 +66,7 @@ def test_kubernetes_overlays_fit_the_published_schemas_and_each_other(overlay: s
     (trigger,) = scaler["spec"]["triggers"]
     assert trigger["type"] == "prometheus"
     assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())  # as KEDA wants numbers, too
     paths = {path["path"] for path in manifests["Ingress"]["spec"]["rules"][0]["http"]["paths"]}
     assert {"/translate", "/models", "/service-worker.js"} <= paths
     assert not {"/metrics", "/v2/repository"} & paths
@@ -124,3 +126,10 @@ def test_images_install_by_hash_all_that_the_project_needs_and_one_runtime(targe
     needed = {re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower() for requirement in wanted}  # type: ignore[index]
     assert needed - names == ({"onnxruntime"} if target == "gpu" else set())
     assert {name for name in names if name.startswith("onnxruntime")} == {"onnxruntime-gpu" if target == "gpu" else "onnxruntime"}
+
+
+def test_third_parties_are_those_that_the_image_installs() -> None:
+    locked = set(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "docker" / "requirements-cpu.txt").read_text(), re.MULTILINE))
+    packages = (ROOT / "docs" / "third_party.md").read_text().split("## Packages")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| ([\w.-]+) \| (\d\S*) \|", packages, re.MULTILINE)
+    assert {(canonicalize_name(name), version) for name, version in listed} == locked

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.conftest import Service, free_port, running_service
+from tests.conftest import Service, free_port, is_ready, running_service, wait_until
 from tests.deployment.conftest import Nginx, running_nginx
 
 
@@ -19,16 +19,19 @@ class Replicas:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self.ports = [free_port(), free_port()]
-        self.running = [self.start(port) for port in self.ports]
+        self.running = [self._started(port) for port in self.ports]
+        for service in self.running:  # which come up beside each other
+            wait_until(lambda service=service: is_ready(service.client, service.process), 180)
 
-    def start(self, port: int) -> Service:
-        return self._stack.enter_context(running_service(port=port, drain_seconds=0.5))
+    def _started(self, port: int) -> Service:
+        return self._stack.enter_context(running_service(port=port, drain_seconds=0.5, ready=False))
 
     def restart(self, number: int) -> None:
         process = self.running[number].process
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-        self.running[number] = self.start(self.ports[number])
+        service = self.running[number] = self._started(self.ports[number])
+        wait_until(lambda: is_ready(service.client, service.process), 180)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from models.bundle import MANIFEST, BundleError
@@ -130,6 +131,23 @@ def test_what_was_deleted_is_not_served_any_more_and_what_cannot_be_read_is(mode
     assert "photo2monet" in catalog.directions
     with pytest.raises(UnknownDirection):
         catalog.choose("monet2photo")
+
+
+def test_the_metric_tells_the_newest_version_that_is_still_served(models: Path) -> None:
+    def told() -> float | None:
+        return REGISTRY.get_sample_value("cyclegan_bundle_version", {"direction": "photo2monet"})
+
+    newer = add_version(models / "photo2monet", sound=True)
+    catalog, _ = load(models)
+    assert told() == newer
+    manifest = models / "photo2monet" / MANIFEST
+    older = json.loads(manifest.read_text())
+    older["versions"] = [version for version in older["versions"] if version["version"] != newer]
+    manifest.write_text(json.dumps(older))
+    catalog.drop_deleted()
+    assert told() == newer - 1
+    catalog.unload("photo2monet")
+    assert told() is None
 
 
 def test_a_direction_is_unloaded_by_name_until_it_is_asked_for_again(models: Path) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +30,19 @@ SHIFTS = """
 Opened = Callable[..., AbstractContextManager[Page]]
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "Chromium is not installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        flags = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         yield playwright.chromium.launch(executable_path=program, args=flags)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +63,33 @@ def painting_service(models: Path) -> Iterator[Service]:
         yield running
 
 
-@pytest.fixture
-def opened(chromium: Browser) -> Opened:
-    return lambda url, **options: _opened(chromium, url, **options)
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager
-def _opened(
-    chromium: Browser, url: str, place: str = "device", size: int = 256, before: Callable[[BrowserContext], Any] = bool, **options: Any
+def plain_web_server(folder: Path) -> Iterator[str]:
+    """The address of `folder`'s files; it may be a link that is changed meanwhile."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Opened:
+    return lambda url, **options: open_page(chromium, url, **options)
+
+
+@contextmanager
+def open_page(
+    chromium: Browser, url: str, place: str = "device", size: int = 64, before: Callable[[BrowserContext], Any] = bool, **options: Any
 ) -> Iterator[Page]:
     """The page, with the painter chosen: it must ask nobody else for anything, and have nothing to complain about. `place` is what
-    a person would have chosen before; `before` is done with the context first."""
-    with chromium.new_context(**{**({} if "viewport" in options else PHONE), "locale": "en-GB", **options}) as context:
+    a person would have chosen before; `before` is done with the context first. `size` is of strokes bolder than the page offers, so
+    that painting is quick, and motion is off, unless a test is about them."""
+    defaults = {"locale": "en-GB", "reduced_motion": "reduce", **({} if "viewport" in options else PHONE)}
+    with chromium.new_context(**{**defaults, **options}) as context:
         context.add_init_script(f"localStorage.getItem('place') ?? localStorage.setItem('place', '{place}')")
         context.add_init_script(f"localStorage.getItem('size') ?? localStorage.setItem('size', {size})")
         context.add_init_script(SHIFTS)

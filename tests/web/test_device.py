@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded
+from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, wait_until
 from tests.web.conftest import DESKTOP, Opened, choose, example, kept, painted, ready
 
 MAKE = """async ([content, type, size]) => {
@@ -46,11 +46,11 @@ def test_the_page_paints_what_the_service_paints(opened: Opened, painting_servic
         assert page.evaluate("crossOriginIsolated")
         for name in ("chelsea", "coffee"):
             picture = encoded(Image.open(PICTURES / f"{name}.jpg"), "PNG")
-            assert difference(page, painting_service, picture, "png", 256) < 1
-        assert difference(page, painting_service, PHOTO.read_bytes(), "jpeg", 256) < 2
-        assert difference(page, painting_service, encoded(large, "PNG"), "png", 200) < 1  # shrunk by much
-        assert difference(page, painting_service, encoded(large, "JPEG", quality=95), "jpeg", 200) < 2  # which the service decodes smaller
-        assert difference(page, painting_service, encoded(turned, "JPEG", exif=turned.getexif()), "jpeg", 203) < 2
+            assert difference(page, painting_service, picture, "png", 128) < 1
+        assert difference(page, painting_service, PHOTO.read_bytes(), "jpeg", 128) < 2
+        assert difference(page, painting_service, encoded(large, "PNG"), "png", 100) < 1  # shrunk by much
+        assert difference(page, painting_service, encoded(large, "JPEG", quality=95), "jpeg", 100) < 2  # which the service decodes smaller
+        assert difference(page, painting_service, encoded(turned, "JPEG", exif=turned.getexif()), "jpeg", 103) < 2
 
 
 @pytest.mark.slow
@@ -62,7 +62,7 @@ def test_tiles_are_cut_and_blended_as_the_service_does(opened: Opened, painting_
 
 def test_a_photo_is_painted_on_the_device_and_nothing_is_sent(opened: Opened, painting_service: Service) -> None:
     sent: list[str] = []
-    with opened(painting_service.url, color_scheme="light") as page:
+    with opened(painting_service.url, size=256, reduced_motion="no-preference", color_scheme="light") as page:
         page.context.on("request", lambda request: sent.append(request.url) if request.method != "GET" else None)
         kept(page, "phone-light-start")
         example(page)
@@ -71,7 +71,7 @@ def test_a_photo_is_painted_on_the_device_and_nothing_is_sent(opened: Opened, pa
         painted(page)
         expect(page.locator("#painting-state")).to_contain_text("Painted on this device in")
         expect(page.locator("#place")).to_have_text("On this device")
-        page.wait_for_timeout(1000)  # the slider has passed over it
+        wait_until(lambda: page.evaluate("document.getAnimations().length === 0"))  # the slider has passed over it
         kept(page, "phone-light-painted")
         with page.expect_download() as download:
             page.get_by_role("button", name="Save", exact=True).click()

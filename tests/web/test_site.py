@@ -1,31 +1,24 @@
 """The static site, from a plain web server, in the real Chromium."""
 
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from service.site import write_site
-from tests.conftest import PICTURES
-from tests.web.conftest import Opened, choose, example, kept, painted, ready
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None: ...
+from tests.conftest import PICTURES, ROOT
+from tests.web.conftest import Opened, choose, example, kept, painted, plain_web_server, ready
 
 
 @pytest.fixture
 def site(models: Path, tmp_path: Path) -> Iterator[str]:
     """Below a folder, as object stores and code hosts have them."""
     assert write_site(models, tmp_path / "painting") == ["monet2photo", "photo2monet"]
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/painting/"
-        server.shutdown()
+    with plain_web_server(tmp_path) as address:
+        yield f"{address}painting/"
 
 
 @pytest.mark.slow
@@ -45,3 +38,11 @@ def test_plain_files_paint_with_no_service_behind_them_and_then_without_a_connec
         painted(page)
         kept(page, "site-offline")
         page.context.set_offline(False)
+
+
+def test_without_a_bundle_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "service.cli", "site", "--models", tmp_path / "empty", "--output", tmp_path / "site"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"error: there is no bundle in {tmp_path / 'empty'}: export one there, or name another folder\n"

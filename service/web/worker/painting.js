@@ -5,7 +5,7 @@ import { decode, draw, encode } from "./decode.js";
 import { load } from "./runtime.js";
 import { AT_ONCE, Canvas, crop, cut, pad, paddedSide, thumbnail } from "./tiles.js";
 
-const TRIAL = { side: 256, pixels: 512 * 384 };
+const TRIAL = { side: 128, pixels: 512 * 384 };
 
 let options = null;
 let loading = null;

@@ -4,7 +4,6 @@ import { bytes } from "../kept.js";
 
 const WASM = { module: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm", size: 14_239_897 };
 const WEBGPU = { module: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm", size: 16_758_545 };
-const MOST_THREADS = 4; // more than a phone's fast cores wait for its slow ones
 
 /** Whether a real GPU answers, and the browser can wait for it inside WebAssembly; one in software is slower than the CPU. */
 async function hasGpu() {
@@ -22,7 +21,6 @@ export async function load({ vendor, suffix, device }, onProgress) {
     bytes(new URL(binary + suffix, vendor).href, { size, onProgress }),
   ]);
   ort.env.wasm.wasmBinary = wasmBinary.buffer;
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   ort.env.logLevel = "error";
   return new Runtime(ort, onGpu ? "webgpu" : "wasm");
 }
@@ -34,7 +32,11 @@ class Runtime {
   constructor(ort, device) {
     this.#ort = ort;
     this.device = device;
-    this.threads = ort.env.wasm.numThreads;
+  }
+
+  /** As many as ONNX Runtime thinks right, once a session is open: half the cores, 4 at most, and 1 where a page may not have threads. */
+  get threads() {
+    return this.#ort.env.wasm.numThreads;
   }
 
   /** A session of `file`, as GET /directions describes it. */
