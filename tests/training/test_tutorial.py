@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from tests.conftest import PICTURES, ROOT, free_port, wait_until
+from tests.conftest import PICTURES, ROOT, free_port, pair, wait_until
 
 pytestmark = pytest.mark.slow
 OURS = (".venv/bin/python -m training ", ".venv/bin/python -m service")
@@ -33,6 +34,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_tutorials_commands_lead_to_a_pair_on_the_page(home: Path) -> None:
+    shutil.copytree(pair(), home / "models")
     (home / ".venv" / "bin").mkdir(parents=True)
     (home / ".venv" / "bin" / "python").symlink_to(sys.executable)
     text = (ROOT / "docs" / "tutorial.md").read_text()
