@@ -223,7 +223,7 @@ def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
     card = _card(figures)
     told_kid = " | ".join(f"{figures[key]:.1f}" for key in ("kid", "kid_floor", "kid_base"))
     assert f"| KID × 10³ (EfficientNet) | {told_kid} | {closed(figures, 'kid')} |" in card
-    assert re.search("What still fails, by these figures: .*frame", card)
+    assert re.search("What still fails, by these figures: .*grain", card)
 
 
 @pytest.mark.parametrize("words", [(), ("--model", "models/photo2monet"), ("--run", "x", "--model", "models/photo2monet")])

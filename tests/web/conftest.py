@@ -39,8 +39,9 @@ def running_chromium() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=program, args=flags)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Until a file's end: while it runs, its event loop is in the way of tests that have their own."""
     with running_chromium() as browser:
         yield browser
 
