@@ -245,7 +245,7 @@ def test_a_client_that_hangs_up_while_it_waits_costs_no_inference() -> None:
         ThreadPoolExecutor(1) as other,
     ):  # it runs whole
         busy = other.submit(lambda: running.translate(large, size="original"))
-        wait_until(lambda: 'cyclegan_queue_seconds_count{direction="photo2monet"} 1.0' in running.client.get("/metrics").text)
+        wait_until(lambda: "\ncyclegan_queue_pixels 0.0" not in running.client.get("/metrics").text)
         tensor = {"name": "pictures", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}
         for path, body in (
             ("/translate?direction=monet2photo", {"files": {"image": small}}),
