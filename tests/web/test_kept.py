@@ -1,5 +1,6 @@
 """What the page keeps on the device, in the real Chromium: damaged, without room, and of a service that is updated."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_an_update_is_seen_and_spoils_no_page_that_is_open(
 ) -> None:
     """Of a site whose files are replaced, so that those of the release before are gone."""
     write_site(models, tmp_path / "older")
+    for file in (tmp_path / "older").rglob("*"):
+        os.utime(file, (0, 0))  # web servers tell the versions of a file apart by the second
     newer = tmp_path / "web"
     shutil.copytree(page_files.WEB, newer)
     changes = {"index.html": ("Your photo, as a master", "Your picture, as a master"), "picture.js": ('"preview"', '"small"')}
