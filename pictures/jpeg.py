@@ -30,12 +30,12 @@ def parts(content: bytes) -> Parts:
     """Raises BrokenPicture where it is made to keep a decoder busy, NotAPicture where it is a kind that no decoder here knows."""
     kept, exif, at = [content[:2]], b"", 2
     pieces: dict[int, bytes] = {}  # of the profile
-    count = 0
+    view, count = memoryview(content), 0
     for _ in range(MAX_SEGMENTS):
-        marker = _MARKER.search(content, at)
+        marker = _MARKER.search(view[at:])  # so that a segment's last byte, which may be 0xFF, is not seen
         if marker is None or marker[1][0] == _END:
             break
-        kind, start = marker[1][0], marker.end()
+        kind, start = marker[1][0], at + marker.end()
         if kind == _SCAN:
             _count_scans(content, start)
             kept.append(content[start - 2 :])

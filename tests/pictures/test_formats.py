@@ -30,6 +30,12 @@ def test_progressive_jpeg() -> None:
     assert difference(encoded(PICTURE, "JPEG", progressive=True, quality=95)) < 5
 
 
+def test_a_jpegs_segment_may_end_as_markers_begin() -> None:
+    content = encoded(PICTURE, "JPEG", quality=95)
+    ends_so, looks_like_a_frame = b"\xff\xe4\0\6abc\xff", b"\xff\xe5\0\x08\xff\xc0\0\4\x4a\0"
+    assert difference(content[:2] + ends_so + looks_like_a_frame + content[2:]) < 5
+
+
 def test_cmyk_jpeg_as_adobe_writes_it_inverted() -> None:
     content = encoded(PICTURE.convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in content[:100]
