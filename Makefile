@@ -9,10 +9,9 @@ serve: .venv/serve
 serve-gpu: .venv/serve-gpu
 	$(BIN)/cyclegan serve
 
-# All that a change may break soon: some minutes. Two files at a time, each with a processor; then what needs the machine for itself.
+# All that a change may break soon: some minutes.
 test: .venv/test debian
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not alone"
-	$(BIN)/python -m pytest -m "alone and not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 # And what takes long: clusters, the soak's short form, the tutorial, lowest versions.
 test-all: test test-lowest

@@ -16,8 +16,6 @@ from PIL import Image
 
 from tests.conftest import PHOTO, Service, encoded, running_service, wait_until
 
-pytestmark = pytest.mark.alone
-
 SECONDS = 20
 CLIENTS = 8
 
