@@ -93,6 +93,7 @@ def busy(deadline: int) -> Iterator[Service]:
         yield running
 
 
+@pytest.mark.slow
 def test_four_times_too_much_load_is_answered_in_time_or_refused(busy: Service, deadline: int, picture: bytes) -> None:
     process = psutil.Process(busy.process.pid)
     asyncio.run(closed_loop(busy, picture, 1))
