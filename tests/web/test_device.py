@@ -101,7 +101,7 @@ def test_after_one_visit_it_paints_without_a_connection(opened: Opened, painting
 
 
 def test_painting_is_cancelled_and_tried_again(opened: Opened, painting_service: Service) -> None:
-    with opened(painting_service.url, size=1024) as page:  # long enough to be cancelled
+    with opened(painting_service.url, size=512) as page:  # long enough to be cancelled
         example(page)
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator("#painting-state")).to_have_text("Cancelled")
