@@ -101,7 +101,7 @@ def decode(opened: Opened, size: float | None) -> Picture:
         try:
             target = fitted(width, height, size)
             if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
-                image.draft(image.mode, (target[0] * 3, target[1] * 3))
+                image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
             orientation = _orientation(image) if parts.orientation is None else parts.orientation
             image.info.pop("xmp", None)  # in which Pillow would find an orientation, unlike browsers
             image.load()

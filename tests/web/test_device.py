@@ -46,11 +46,11 @@ def test_the_page_paints_what_the_service_paints(opened: Opened, painting_servic
         assert page.evaluate("crossOriginIsolated")
         for name in ("chelsea", "coffee"):
             picture = encoded(Image.open(PICTURES / f"{name}.jpg"), "PNG")
-            assert difference(page, painting_service, picture, "png", 128) < 1
-        assert difference(page, painting_service, PHOTO.read_bytes(), "jpeg", 128) < 2
-        assert difference(page, painting_service, encoded(large, "PNG"), "png", 100) < 1  # shrunk by much
-        assert difference(page, painting_service, encoded(large, "JPEG", quality=95), "jpeg", 100) < 2  # which the service decodes smaller
-        assert difference(page, painting_service, encoded(turned, "JPEG", exif=turned.getexif()), "jpeg", 103) < 2
+            assert difference(page, painting_service, picture, "png", 256) < 1
+        assert difference(page, painting_service, PHOTO.read_bytes(), "jpeg", 256) < 2
+        assert difference(page, painting_service, encoded(large, "PNG"), "png", 200) < 1  # shrunk by much
+        assert difference(page, painting_service, encoded(large, "JPEG", quality=95), "jpeg", 200) < 2  # which the service decodes smaller
+        assert difference(page, painting_service, encoded(turned, "JPEG", exif=turned.getexif()), "jpeg", 203) < 2
 
 
 @pytest.mark.slow
