@@ -19,7 +19,9 @@ BEST = "best.pt"
 GENERATOR_FIELDS = ("generator", "ngf", "n_blocks", "trunk", "downsampling", "upsampling")
 CRITIC_FIELDS = ("discriminator", "has_features", "ndf", "n_layers", "n_scales", "critic_norm", "spectral_norm")
 """What the networks' weights must fit."""
-FIXED = (*GENERATOR_FIELDS, "skip", "color_skip", *CRITIC_FIELDS)
+WHOLE_GENERATOR_FIELDS = (*GENERATOR_FIELDS, "skip", "color_skip")
+"""And what weights do not tell."""
+FIXED = (*WHOLE_GENERATOR_FIELDS, *CRITIC_FIELDS)
 """What a run never changes."""
 FREE = (
     *("features", "critic_noise", "lambda_adversarial", "lambda_content", "lambda_color", "lambda_shift", "lambda_lattice"),

@@ -9,6 +9,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -170,16 +171,18 @@ def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes | No
     alone = {name: difference(quantise(model, probes, [name]), probes) for name in names}
     names.sort(key=alone.__getitem__)
 
-    def is_too_far(count: int) -> bool:
-        return difference(quantise(model, calibration, names[:count])) > bound
+    @cache
+    def graph(count: int) -> bytes:
+        return quantise(model, calibration, names[:count])
 
-    fewest = len(names) // 2
-    count = fewest + bisect_right(range(fewest, len(names)), False, key=is_too_far) - 1
-    if count < fewest:
+    counts = range(len(names) // 2, len(names))
+    fitting = bisect_right(counts, False, key=lambda count: difference(graph(count)) > bound)
+    if not fitting:
         log.warning("no INT8 graph: more than half of the convolutions would have to stay in fp32 to stay within %g/255", LARGEST["int8"])
         return None
+    count = counts[fitting - 1]
     log.warning("INT8: %d of %d convolutions stay in fp32, which INT8 would take too far", len(names) - count, len(names))
-    return quantise(model, calibration, names[:count])
+    return graph(count)
 
 
 class _Reader(CalibrationDataReader):

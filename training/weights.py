@@ -10,7 +10,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from training.checkpoints import GENERATOR_FIELDS, load_generators
+from training.checkpoints import WHOLE_GENERATOR_FIELDS, load_generators
 from training.config import TrainingConfig
 from training.files import whole
 
@@ -32,7 +32,7 @@ def write_weights(run: Path, folder: Path, best: bool = False) -> Iterator[Path]
             "no .pth files: others have no downsampling=%s, upsampling=%s, skip or color_skip, and would take the weights for other ones",
             config.downsampling, config.upsampling,
         )  # fmt: skip
-    fields = json.dumps({name: getattr(config, name) for name in (*GENERATOR_FIELDS, "skip", "color_skip")})
+    fields = json.dumps({name: getattr(config, name) for name in WHOLE_GENERATOR_FIELDS})
     for name, generator in generators.items():
         state = {key: tensor.contiguous() for key, tensor in generator.state_dict().items()}
         metadata = {"architecture": generator.architecture, "steps": str(step), FIELDS: fields}

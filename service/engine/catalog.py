@@ -117,9 +117,7 @@ class Catalog:
 
     def serve(self, generator: Generator) -> None:
         """In the place of what was served of its version; what runs there ends undisturbed."""
-        versions = self._served.get(generator.direction, {}) | {generator.version: generator}
-        self._served = self._served | {generator.direction: versions}
-        METRICS.version.labels(generator.direction).set(max(versions))
+        self._set(generator.direction, self._served.get(generator.direction, {}) | {generator.version: generator})
 
     def drop_deleted(self) -> None:
         """No more of what is not in the folder any more. A manifest that cannot be read leaves its versions in service."""
@@ -143,10 +141,12 @@ class Catalog:
         self._keep(direction, set())
 
     def _keep(self, direction: str, versions: set[int]) -> None:
-        kept = {number: generator for number, generator in self._served[direction].items() if number in versions}
-        self._served = {name: each for name, each in (self._served | {direction: kept}).items() if each}
-        if kept:
-            METRICS.version.labels(direction).set(max(kept))
+        self._set(direction, {number: generator for number, generator in self._served[direction].items() if number in versions})
+
+    def _set(self, direction: str, versions: dict[int, Generator]) -> None:
+        self._served = {name: each for name, each in (self._served | {direction: versions}).items() if each}
+        if versions:
+            METRICS.version.labels(direction).set(max(versions))
         else:
             METRICS.version.remove(direction)
 
