@@ -113,7 +113,8 @@ class Queue:
         now = self.clock()
         for job in [job for group in self._groups.values() for job in group if job.deadline <= now]:
             self._leave(job, "expired")
-            job.answer.set_exception(DeadlinePassed())
+            if not job.answer.done():  # its client gave up in this very moment
+                job.answer.set_exception(DeadlinePassed())
         if not self._groups:
             return []
         group = min(self._groups.values(), key=lambda group: next(iter(group)).arrived)

@@ -90,6 +90,19 @@ def test_what_is_cancelled_while_it_waits_costs_no_inference() -> None:
     asyncio.run(run())
 
 
+def test_a_client_that_gives_up_the_moment_that_its_deadline_passes_ends_no_lane() -> None:
+    async def run() -> None:
+        queue, lanes = lanes_of()
+        lanes.start()  # its first step comes before the queue hears that the answer is not wanted any more
+        queue.submit(Inverting(), picture(1), queue.clock()).answer.cancel()
+        await asyncio.sleep(0)
+        assert lanes.alive
+        assert len(await answers_to(queue, lanes, Inverting(), range(2))) == 2
+        await lanes.stop()
+
+    asyncio.run(run())
+
+
 class Death(BaseException):
     """Beyond what a lane recovers from."""
 
