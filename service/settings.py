@@ -2,10 +2,11 @@
 
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
@@ -18,8 +19,25 @@ from service.keys import check_secret, read_keys
 PREFIX = "CYCLEGAN_"
 OF_THE_COMMAND = ("CYCLEGAN_URL", "CYCLEGAN_KEY")
 """What `cyclegan translate` asks a service by; no settings."""
-CommaSeparated = NoDecode
-"""Marks a list that is written `a,b,c` in the environment."""
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+T = TypeVar("T")
+CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+"""Written `a,b,c` in the environment."""
+
+
+def checked_by(check: Callable[[Any], Any]) -> AfterValidator:
+    """For values that `check` raises no ValueError for."""
+
+    def checked(value: T) -> T:
+        check(value)
+        return value
+
+    return AfterValidator(checked)
 
 
 def usable_cpus() -> int:
@@ -55,7 +73,7 @@ class Settings(BaseSettings):
     """Port to listen on."""
     root_path: str = Field("", pattern=r"^(/[^/?#\s]+)*$")
     """Path below which a proxy publishes the service, like `/paint`; where a proxy sends X-Forwarded-Prefix, that counts."""
-    cors_origins: Annotated[tuple[str, ...], CommaSeparated] = ()
+    cors_origins: CommaSeparated[str] = ()
     """Origins whose web pages may use the service, comma-separated; `*`: all; empty: none but its own."""
     keep_alive_seconds: int = Field(75, ge=1)
     """How long an idle connection stays open; longer than a proxy's, which otherwise sends into one that is closing."""
@@ -65,18 +83,18 @@ class Settings(BaseSettings):
     models: Annotated[Path, BeforeValidator(_fetched)] = Field(default_factory=default_models)
     """Folder of bundles, a folder a direction; ./models, or where there is none the bundles that were installed. Or where they are
     fetched from at start, checked: hf://you/paintings, s3://bucket/models, https://…"""
-    traffic: Annotated[tuple[str, ...], CommaSeparated] = ()
+    traffic: Annotated[CommaSeparated[str], checked_by(read_traffic)] = ()
     """Shares of requests for versions, comma-separated: `photo2monet:3=0.1` gives a tenth to version 3 of photo2monet."""
     on_device: bool = True
     """Whether the bundles' files are served, for pages that translate on the user's own device; off: weights are kept here."""
     repository_key: SecretStr | None = None
     """Key for loading and unloading models over HTTP, by the Open Inference Protocol's repository extension; empty: off."""
 
-    providers: Annotated[tuple[str, ...], CommaSeparated] = ("auto",)
+    providers: Annotated[CommaSeparated[str], checked_by(check_providers)] = ("auto",)
     """ONNX Runtime execution providers in order of preference, comma-separated; auto: CUDA where it is there, else CPU."""
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """What generators compute in; auto: fp16 on a GPU, INT8 on a CPU with VNNI where export found it faster, else fp32."""
-    devices: Annotated[tuple[int, ...], CommaSeparated] = Field((0,), min_length=1)
+    devices: CommaSeparated[int] = Field((0,), min_length=1)
     """GPUs to use, by number, comma-separated."""
     intra_op_threads: int = Field(default_factory=usable_cpus, ge=1)
     """Threads that sessions have on the CPU, all together; by default as many as CPUs may be used."""
@@ -102,45 +120,14 @@ class Settings(BaseSettings):
     max_queue_pixels: int = Field(64 * 512 * 512, ge=1)
     """Most pixels of whole pictures waiting or running; those in tiles may together be as large as the largest upload."""
 
-    api_keys: Annotated[tuple[SecretStr, ...], CommaSeparated] = ()
+    api_keys: CommaSeparated[Annotated[SecretStr, checked_by(lambda key: check_secret(key.get_secret_value()))]] = ()
     """Keys, comma-separated, one of which a request must carry as `Authorization: Bearer` or `X-API-Key`; empty: open to all."""
-    keys_file: Path | None = None
+    keys_file: Annotated[Path, checked_by(read_keys)] | None = None
     """TOML file of further keys, by name: `[shop]`, `key = "…"` and, for a limit, `rate = "100/minute"`; SIGHUP reads it again."""
     log_format: Literal["auto", "human", "json"] = "auto"
     """How logs are written; auto: human on a terminal, else JSON."""
     slow_seconds: float = Field(10.0, gt=0)
     """A request that takes longer has a warning in the log, with what each stage took."""
-
-    @field_validator("providers", "api_keys", "cors_origins", "devices", "traffic", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @field_validator("providers")
-    @classmethod
-    def _exist(cls, providers: tuple[str, ...]) -> tuple[str, ...]:
-        check_providers(providers)
-        return providers
-
-    @field_validator("traffic")
-    @classmethod
-    def _are_shares(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
-        read_traffic(entries)
-        return entries
-
-    @field_validator("api_keys")
-    @classmethod
-    def _fit_headers(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for key in keys:
-            check_secret(key.get_secret_value())
-        return keys
-
-    @field_validator("keys_file")
-    @classmethod
-    def _holds_keys(cls, file: Path | None) -> Path | None:
-        if file:
-            read_keys(file)
-        return file
 
     @model_validator(mode="before")
     @classmethod
@@ -157,7 +144,10 @@ class Settings(BaseSettings):
 def explain(error: ValidationError) -> str:
     """What is wrong with which variable, a line each."""
     wrong = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-    return "\n".join(f"  {PREFIX + str(each['loc'][0]).upper() + ': ' if each['loc'] else ''}{each['msg']}" for each in wrong)
+    return "\n".join(
+        f"  {PREFIX + str(each['loc'][0]).upper() + ': ' if each['loc'] else ''}{each['msg'].removeprefix('Value error, ')}"
+        for each in wrong
+    )
 
 
 def describe(settings: Settings) -> str:
