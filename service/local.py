@@ -1,13 +1,10 @@
 """The service's own pipeline without the service: what `cyclegan translate` runs on."""
 
 import logging
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
-
-import structlog
 
 from models.bundle import MANIFEST, BundleError, list_bundles
 from pictures.encode import SUFFIXES
@@ -16,6 +13,7 @@ from service.engine.engine import Engine
 from service.parameters import Parameters
 from service.pipeline import Pipeline, Upload
 from service.settings import Settings
+from service.telemetry import configure_logging
 
 PATIENCE_SECONDS = 3600.0
 """That a picture may take, since nobody else waits."""
@@ -29,9 +27,7 @@ class LocalTranslator:
         if not (folder / MANIFEST).is_file():
             known = ", ".join(path.name for path in list_bundles(settings.models)) or "none"
             raise BundleError(f"there is no direction {direction} in {settings.models}; there are: {known}")
-        structlog.configure(  # what is less than an error is for people who run a service
-            wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-        )
+        configure_logging("human", logging.ERROR)  # what is less is for people who run a service
         self._only = tempfile.TemporaryDirectory(prefix="cyclegan-")  # a folder of that one bundle: to load all takes much longer
         (Path(self._only.name) / direction).symlink_to(folder.resolve(), target_is_directory=True)
         self.settings = settings.model_copy(update={"models": Path(self._only.name), "deadline_seconds": PATIENCE_SECONDS})

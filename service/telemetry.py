@@ -67,8 +67,9 @@ def server_timing(seconds: dict[str, float]) -> str:
     return ", ".join(f"{name};dur={duration * 1000:.1f}" for name, duration in seconds.items())
 
 
-def configure_logging(log_format: str) -> None:
-    """structlog on standard error: coloured lines for people, JSON for programs; `auto` looks at the terminal."""
+def configure_logging(log_format: str, level: int = logging.INFO) -> None:
+    """structlog on standard error: coloured lines for people, JSON for programs; `auto` looks at the terminal. By way of `logging`,
+    which goes on where a line cannot be written, as on a full disk."""
     human = log_format == "human" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -80,15 +81,15 @@ def configure_logging(log_format: str) -> None:
         [structlog.dev.ConsoleRenderer()] if human else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
     )
     handler = logging.StreamHandler()
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     ))  # fmt: skip
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
 
 
 def _add_trace(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

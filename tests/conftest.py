@@ -59,13 +59,14 @@ def pair() -> Path:
 
 @contextmanager
 def running_service(**settings: Any) -> Iterator[Service]:
-    """The service, ready unless `ready` is False, with the pair, and on a free port, unless `settings`, as in Settings, name others."""
+    """The service, ready unless `ready` is False, with the pair, and on a free port, unless `settings`, as in Settings, name others.
+    Its log goes into the file `log`, or where the test's own goes."""
     port = settings.pop("port", None) or free_port()
-    ready = settings.pop("ready", True)
+    ready, log = settings.pop("ready", True), settings.pop("log", None)
     settings = {"models": pair()} | settings
     environment = os.environ | {f"CYCLEGAN_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"CYCLEGAN_PORT": str(port), "CYCLEGAN_HOST": "127.0.0.1"}
-    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=url, timeout=60) as client:

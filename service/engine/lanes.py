@@ -61,9 +61,9 @@ class Lanes:
             try:
                 await self._serve(batch, alone, device)
             except BaseException as error:
-                log.error("lane died", error=repr(error))
                 for job in batch:
                     _fail(job, error)
+                log.error("lane died", error=repr(error))
                 raise
             finally:
                 self._running -= len(batch)

@@ -255,6 +255,12 @@ def test_requests_have_their_line_in_the_log_slow_ones_with_their_stages_and_pro
     assert not any(line["event"] == "request" and line["path"] == "/health/ready" for line in lines)
 
 
+def test_a_full_disk_under_the_log_stops_nothing(photo: bytes) -> None:
+    with Path("/dev/full").open("w") as full, running_service(log=full) as running:
+        assert running.translate(photo, size=64).status_code == 200
+        assert_problem(running.translate(b"no picture"), 415)
+
+
 def test_a_defect_is_a_problem_to_the_client(capfd: pytest.CaptureFixture[str], photo: bytes) -> None:
     async def fails() -> None:
         raise RuntimeError("this is a defect")
