@@ -8,6 +8,7 @@ parent that has imported codec_tasks.py: Pillow, numpy and pictures/, and nothin
 import asyncio
 import heapq
 import itertools
+import logging
 import os
 import pickle
 import resource
@@ -26,9 +27,13 @@ import numpy as np
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 ROOT = Path(__file__).parent.parent
 HEAD = struct.Struct("!QQ")
 PID = struct.Struct("!i")
+RETRY_SECONDS = 1.0
+"""Until a codec that could not be started is tried again."""
 
 
 class CodecDied(Exception):
@@ -48,7 +53,7 @@ class Codecs:
     def start(self) -> None:
         """Blocks until they are there, for about a second. Raises OSError."""
         self._start_parent()
-        self._free = [self._fork() for _ in range(self.count)]
+        self._free = [self._new() for _ in range(self.count)]
 
     def stop(self) -> None:
         """Ends all of them, whatever they are at."""
@@ -69,17 +74,23 @@ class Codecs:
             whole = True
         except TimeoutError:
             raise CodecDied(f"it took longer than {limit:.0f} s") from None
-        except (OSError, EOFError):
+        except OSError:
             raise CodecDied("its process ended") from None
         finally:
-            self._give(codec if whole else self._replaced(codec))
+            if whole:
+                self._give(codec)
+            else:
+                self._replace(codec)
         if error:
             raise error
         return result, time.monotonic() - begun
 
     async def _next(self, first: bool) -> "_Codec":
-        if self._free:
-            return self._free.pop()
+        while self._free:
+            codec = self._free.pop()
+            if codec.alive:
+                return codec
+            self._replace(codec)
         turn: asyncio.Future[_Codec] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (not first, next(self._numbers), turn))
         try:
@@ -97,16 +108,36 @@ class Codecs:
                 return
         self._free.append(codec)
 
-    def _replaced(self, codec: "_Codec") -> "_Codec":
+    def _replace(self, codec: "_Codec") -> None:
+        """Kills it; another takes its place."""
         codec.channel.close()
         try:
             self._control.sendall(PID.pack(codec.pid))
-            return self._fork()
-        except (OSError, EOFError):  # their parent has ended, too
-            self._control.close()
-            self._start_parent()
-            self._control.sendall(PID.pack(codec.pid))
-            return self._fork()
+        except OSError:  # their parent has ended, too
+            _kill(codec.pid)
+        self._add()
+
+    def _add(self) -> None:
+        """One more, as soon as the system has room for it: it may be out of files, processes or memory."""
+        try:
+            self._give(self._new())
+        except OSError as error:
+            log.warning("a codec cannot be started: %s", error)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._add)
+
+    def _new(self) -> "_Codec":
+        """Raises OSError."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**21)
+        with theirs:
+            try:
+                return _Codec(ours, self._fork(theirs))
+            except OSError:  # their parent has ended, too
+                self._control.close()
+                self._start_parent()
+                return _Codec(ours, self._fork(theirs))
 
     def _start_parent(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -117,16 +148,12 @@ class Codecs:
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
-    def _fork(self) -> "_Codec":
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**21)
-        with theirs:
-            socket.send_fds(self._control, [PID.pack(0)], [theirs.fileno()])
+    def _fork(self, channel: socket.socket) -> int:
+        """The number of a new process, which has the `channel`. Raises OSError."""
+        socket.send_fds(self._control, [PID.pack(0)], [channel.fileno()])
         if not (pid := self._control.recv(PID.size)):
-            raise EOFError
-        return _Codec(ours, *PID.unpack(pid))
+            raise ConnectionResetError("the codecs' parent has ended")
+        return PID.unpack(pid)[0]
 
 
 class _Codec:
@@ -136,8 +163,18 @@ class _Codec:
         self.channel = channel
         self.pid = pid
 
+    @property
+    def alive(self) -> bool:
+        """Of one that has nothing to do."""
+        try:
+            return self.channel.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     async def call(self, *request: Any) -> Any:
-        """Its answer. Raises EOFError and OSError where it has ended."""
+        """Its answer. Raises OSError where it has ended."""
         loop, reading = asyncio.get_running_loop(), unpacked()
         for part in packed(request):
             await loop.sock_sendall(self.channel, part)
@@ -147,7 +184,7 @@ class _Codec:
             while done < wanted:
                 received = await loop.sock_recv_into(self.channel, memory[done:])
                 if not received:
-                    raise EOFError
+                    raise ConnectionResetError
                 done += received
             try:
                 wanted = reading.send(memory)
@@ -201,7 +238,7 @@ def _be_parent(control: socket.socket, memory: int) -> None:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # of a parent before this one
+    with suppress(ChildProcessError):  # of another parent
         os.waitpid(pid, 0)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
@@ -81,6 +82,30 @@ async def test_codecs_that_are_killed_from_outside_are_replaced(codecs: Codecs) 
         with pytest.raises(CodecDied):
             await codecs.run(os.abort, limit=PATIENT)
         assert len(await pids(codecs)) == 2
+
+
+@with_codecs
+async def test_one_that_is_killed_while_it_has_nothing_to_do_fails_no_picture(codecs: Codecs) -> None:
+    idle = processes()
+    for process in idle:
+        process.kill()
+    wait_until(lambda: all(process.status() == psutil.STATUS_ZOMBIE for process in idle))
+    assert len(await pids(codecs)) == 2
+
+
+@with_codecs
+async def test_where_there_is_no_room_for_a_new_process_it_is_started_later(codecs: Codecs) -> None:
+    beside = asyncio.create_task(codecs.run(time.sleep, 1, limit=PATIENT))
+    await asyncio.sleep(0.1)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(CodecDied):
+            await codecs.run(signal.raise_signal, signal.SIGKILL, limit=PATIENT)
+        await beside
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(await pids(codecs)) == 2
 
 
 @with_codecs
