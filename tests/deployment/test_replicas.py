@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 
 import pytest
 
@@ -91,19 +92,29 @@ def test_slow_clients_and_a_loaded_service_outlive_the_restart_of_every_replica(
     """Half an upload, and a picture that is not fetched yet, are nginx's: no replica waits for them."""
     head = f"POST /translate?direction=photo2monet&size=64 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(photo)}\r\n\r\n"
     asked = head.replace("size=64", "size=64&strength=0&output=input&format=png").encode() + photo
+    upload, received, over = BytesIO(head.encode() + photo), bytearray(), threading.Event()
     with socket.create_connection(("127.0.0.1", nginx.port), 60) as uploading, socket.socket() as fetching:
         fetching.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         fetching.settimeout(60)
         fetching.connect(("127.0.0.1", nginx.port))
         fetching.sendall(asked)
-        uploading.sendall(head.encode() + photo[: len(photo) // 2])
+        uploading.sendall(upload.read(len(photo) // 2))
+
+        def go_on_slowly() -> None:
+            while not over.wait(2):
+                uploading.sendall(upload.read(500))
+                received.extend(fetching.recv(500))
+
+        client = threading.Thread(target=go_on_slowly)
         with load(nginx, photo) as statuses:
+            client.start()
             for number in range(2):
                 replicas.restart(number)
+            over.set()
+            client.join()
         assert set(statuses) == {200}
-        uploading.sendall(photo[len(photo) // 2 :])
-        for connection in (uploading, fetching):
-            response = _read(connection)
+        uploading.sendall(upload.read())
+        for response in (_read(uploading), bytes(received) + _read(fetching)):
             assert response.startswith(b"HTTP/1.1 200 ")
             headers, _, body = response.partition(b"\r\n\r\n")
             assert f"content-length: {len(body)}" in headers.decode().lower()
