@@ -19,8 +19,8 @@ def test_a_folder_is_translated_broken_files_are_named_and_a_second_run_resumes(
     (tmp_path / "in" / "broken.png").write_text("no picture")
     places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     command = [sys.executable, "-m", "service.cli", "bulk", *places, "--direction", "photo2monet", "--size", "128"]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "120"}
+    first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert first.returncode == 1
     assert "broken.png" in first.stderr
     outputs = [tmp_path / "out" / name for name in ("a.jpg.jpg", "nested/b.jpg.jpg")]
@@ -29,6 +29,6 @@ def test_a_folder_is_translated_broken_files_are_named_and_a_second_run_resumes(
     (tmp_path / "in" / "broken.png").unlink()
     outputs[1].unlink()
     kept = outputs[0].stat().st_mtime_ns
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=300)
     assert outputs[1].is_file()
     assert outputs[0].stat().st_mtime_ns == kept

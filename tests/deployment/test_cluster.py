@@ -65,6 +65,7 @@ def nodes() -> Iterator[tuple[Node, Node]]:
         ports = [free_port(), free_port()]
         environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}
         environment["RAY_SERVE_WORKER_PROXY_HTTP_PORT"] = str(ports[1])  # since both nodes are on one machine
+        environment["RAY_raylet_start_wait_time_s"] = "120"  # where others use the machine, too
         places = [
             ["--head", f"--port={gcs}", f"--ray-client-server-port={free_port()}", "--include-dashboard=false", f"--temp-dir={name}"],
             [f"--address=127.0.0.1:{gcs}"],
