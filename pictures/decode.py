@@ -37,7 +37,7 @@ _PARTS: dict[str, Callable[[bytes], Parts]] = {
     "heif": heif.parts,
     "jxl": jxl.parts,
 }
-_PLUGINS = {"heif": ("pillow_heif", "register_heif_opener", "HEIC"), "jxl": ("pillow_jxl", "", "JPEG XL")}
+_PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,16 @@ def _load_plugin(file_format: str) -> None:
     """Raises NotAPicture where it is not installed."""
     if file_format not in _PLUGINS:
         return
-    module, register, name = _PLUGINS[file_format]
+    name, modules = _PLUGINS[file_format]
     try:
-        plugin = importlib.import_module(module)
+        plugins = [importlib.import_module(module) for module in modules]
     except ImportError as error:
         raise NotAPicture(
             f"This is a {name}, which is taken only where this project's extra `formats` is installed "
             "(pip install 'cyclegan-service[formats]'): send it as JPEG or PNG."
         ) from error
-    if register:
-        getattr(plugin, register)()
+    if file_format == "heif":
+        plugins[0].register_heif_opener()
 
 
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
@@ -161,8 +161,8 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def _opened(file_format: str, parts: Parts) -> Image.Image:
-    if file_format == "tiff" and parts.misread:
-        return unusual_tiff.read(parts)
+    if parts.misread:
+        return (jxl if file_format == "jxl" else unusual_tiff).read(parts)
     try:
         return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
     except Exception:

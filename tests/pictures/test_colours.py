@@ -5,6 +5,7 @@ import io
 import struct
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from pictures import av1
-from tests.conftest import encoded
+from tests.conftest import PHOTO, encoded
 from tests.pictures.files import (
     GRADIENT,
     RAMP,
@@ -54,6 +55,13 @@ P3_IN_STREAM = base64.b64decode(
     "AQKDBAAAAChtZGF0EgAKCDgM/9hDA0GkMhIQgAAAQDlQumMuIy5af1Ppukg="
 )
 """AVIF of 16 × 16 pixels, (200, 80, 80) in Display P3, by libavif with its colr box renamed."""
+PQ_OF_SIXTEEN_BITS = base64.b64decode(
+    "AAAADEpYTCANCocKAAAAFGZ0eXBqeGwgAAAAAGp4bCAAAAAJanhsbAoAAAFFanhsY/8KwwX8AOTRIw4HAAAAgAgCAQCgBEs4Qea2rgINWgnN+J3B71dCCRc1ESICHIk2"
+    "GoRGQiP89+LEGBwXY8yJMfjKwYtj8B5GxBh8Yth6wwXoi6vGGKwUERFj8I+mgbpkIwAgQAwgAJASEF4AAJ0HAHB996Bm5iIUSYossshBwebIOQTnzWgimdkIkSJE+iIB"
+    "kQ4CFCO0aCmCIZ89Y7tbLpe7HUp1w8vg8WhhWWeEEh4RyZEAycj4tBGQJpr3aREG00olJSNJLKbnDDEKWnpPq1bmct/YNP4CbwbhtGilJk5I4a9eYs2gtlathfSZmuCf"
+    "CLNr0WokHY2wNChA9bRqMfJRzXy5VWgvkA4v4i0xo3y71SOUhEhYb9APvdUXMIom4IQfHwliVM1hXjFF7wCYMBrFBCYLHMa/TPQ6P2YB"
+)
+"""JPEG XL of 32 × 16 pixels, dark ones and bright ones, by cjxl."""
 TURNED = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
 STILL_WEBP = encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True)
 STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
@@ -61,6 +69,12 @@ STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
 
 def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 255, marker, len(body) + 2) + body
+
+
+def hdr_avif(transfer: int, bits: int) -> bytes:
+    """A photograph with samples up to 0.6, which is as bright as such pictures get."""
+    samples = np.rint(np.asarray(Image.open(PHOTO).resize((96, 64))) * (0.6 / 255 * (2**bits - 1))).astype(np.uint16)
+    return imagecodecs.avif_encode(samples, 100, speed=8, bitspersample=bits, primaries=9, transfer=transfer, matrix=9)
 
 
 FILES = {
@@ -100,6 +114,9 @@ FILES = {
     "AVIF, profile with HLG": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=HLG_PROFILE),
     "AVIF, Display P3 in its stream alone": P3_IN_STREAM,
     "AVIF, profile": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=display_p3()),
+    **{f"AVIF, {bits} bits, {name}": hdr_avif(transfer, bits) for name, transfer in [("PQ", 16), ("HLG", 18)] for bits in (10, 12)},
+    "JXL, PQ, 16 bits": PQ_OF_SIXTEEN_BITS,
+    "JXL, a JPEG packed in it": imagecodecs.jpegxl_encode_jpeg(JPEG),
     "JPEG, grey, linear profile": encoded(Image.fromarray(RAMP), "JPEG", icc_profile=grey_profile(1.0)),
     "JPEG, profile with HLG": encoded(Image.fromarray(GRADIENT), "JPEG", icc_profile=HLG_PROFILE),
     "JPEG, CMYK, profile of RGB with HLG": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG", icc_profile=HLG_PROFILE),
