@@ -37,6 +37,8 @@ _PARTS: dict[str, Callable[[bytes], Parts]] = {
     "heif": heif.parts,
     "jxl": jxl.parts,
 }
+_READ = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
+"""What Pillow misreads."""
 _PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
 
@@ -162,7 +164,7 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
 
 def _opened(file_format: str, parts: Parts) -> Image.Image:
     if parts.misread:
-        return (jxl if file_format == "jxl" else unusual_tiff).read(parts)
+        return _READ[file_format](parts)
     try:
         return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
     except Exception:

@@ -77,6 +77,24 @@ def hdr_avif(transfer: int, bits: int) -> bytes:
     return imagecodecs.avif_encode(samples, 100, speed=8, bitspersample=bits, primaries=9, transfer=transfer, matrix=9)
 
 
+def bmp_of_palette(bits: int, compression: int, data: bytes) -> bytes:
+    """Of 20 × 3 pixels, whose palette has all colours but the last two."""
+    count = 2**bits - 2
+    palette = b"".join(bytes([7 * i % 256, (13 * i + 5) % 256, (200 - 29 * i) % 256, 0]) for i in range(count))
+    head = struct.pack("<IiiHHIIiiII", 40, 20, 3, 1, bits, compression, len(data), 0, 0, count, 0)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head + palette)) + head + palette + data
+
+
+BMPS_OF_PALETTES = {
+    "runs of 8 bits": (8, 1, bytes([20, 1, 0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 9, 6, 30, 7, 0, 0, 20, 9, 0, 1])),
+    "runs of 8 bits with gaps": (8, 1, bytes([3, 1, 0, 0, 5, 3, 0, 2, 4, 1, 6, 9, 0, 1])),
+    "runs of 8 bits, some beyond the palette": (8, 1, bytes([20, 9, 0, 0, 20, 255, 0, 0, 20, 7, 0, 1])),
+    "runs of 4 bits": (4, 2, bytes([20, 0x12, 0, 0, 0, 5, 0x12, 0x34, 0x50, 0, 15, 0x6C, 0, 0, 7, 0x9A, 13, 0x33, 0, 1])),
+    "runs of 4 bits with gaps": (4, 2, bytes([3, 0x5A, 0, 2, 6, 2, 3, 0x12, 0, 1])),
+    "2 bits": (2, 0, bytes(range(0, 192, 8))),
+}
+
+
 FILES = {
     "PNG, gAMA 0.45455": png(GRADIENT, gamma(0.45455)),
     "PNG, gAMA 1": png(GRADIENT, gamma(1)),
@@ -126,9 +144,11 @@ FILES = {
     "JPEG, two orientations": JPEG[:2] + segment(0xE1, b"Exif\0\0" + TURNED[:17] + b"\2" + TURNED[18:]) + JPEG[2:],
     "JPEG, CMYK": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"),
     "WebP, alpha and profile": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "WEBP", lossless=True, icc_profile=display_p3()),
+    "WebP, an orientation in Exif": encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True, exif=b"Exif\0\0" + TURNED),
     "WebP, smaller than its canvas": webp_on_canvas(STILL_WEBP, (64, 48), (90, 70), (10, 8)),
     "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
     "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),
+    **{f"BMP, {name}": bmp_of_palette(*of) for name, of in BMPS_OF_PALETTES.items()},
     "BMP, 10 bits a channel": bmp(32, 3, TEN_BITS, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF), header=52),
     "BMP, alpha": bmp(
         32, 3, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0],
