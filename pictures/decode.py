@@ -176,10 +176,13 @@ def _opened(file_format: str, parts: Parts) -> Image.Image:
 def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:
     if file_format == "tiff":
         return NotAPicture(
-            f"This is a TIFF of a kind that is not taken ({tiff.described(content)}): export it with 8 or 16 bits a sample, or as PNG."
+            f"This is a TIFF of a kind that is not taken, or a damaged one ({tiff.described(content)}): "
+            "export it with 8 or 16 bits a sample, or as PNG."
         )
     if file_format == "bmp":
-        return NotAPicture(f"This is a BMP of a kind that is not taken ({error}): export it with 24 bits a pixel, or as PNG.")
+        return NotAPicture(
+            f"This is a BMP of a kind that is not taken, or a damaged one ({error}): export it with 24 bits a pixel, or as PNG."
+        )
     return BrokenPicture(f"The {file_format.upper()} is damaged and cannot be opened: send it whole.")
 
 
