@@ -116,7 +116,6 @@ _TEXTS: list[tuple[str, str, str]] = [
     (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+<(!doctype html|html|head|body|script|meta|title|div|p|a|img)\b", "an HTML page", _PAGE),
     (r"<", "XML", "send a picture"),
     (r"version https://git-lfs", "a pointer of Git LFS", "fetch the file that it stands for (git lfs pull) and send that"),
-    (r"--\S+\r?\ncontent-", "a form", "name its boundary: Content-Type: multipart/form-data; boundary=…"),
 ]
 
 
@@ -165,6 +164,8 @@ def what_else(content: bytes) -> tuple[str, str]:
         return "a DICOM picture", _EXPORT
     if content[4:8] in (b"moov", b"mdat", b"wide", b"free"):
         return "a video (QuickTime)", _FRAME
+    if re.match(rb"--\S{1,70}\r?\ncontent-", content[:100], re.IGNORECASE):
+        return "a form", "send it as Content-Type: multipart/form-data; boundary=…"
     if content[:2] == b"BM":
         return "a BMP without a header that is known", _EXPORT
     if not content.strip(b"\0"):

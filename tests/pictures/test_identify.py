@@ -76,6 +76,7 @@ NAMED: dict[str, tuple[bytes, str]] = {
     "nothing but ones": (b"\xff" * 1000, "an unknown kind"),
     "PDF behind a line": (b"\r\n%PDF-1.7\n", "a PDF document"),
     "XHTML": (b'<?xml version="1.0"?>\n<!DOCTYPE html><html>', "an HTML page"),
+    "a form": (b"--frontier\r\nContent-Disposition: form-data; name=image; filename=a.jpg\r\n\r\n" + JPEG, "a form.*multipart/form-data"),
     "RTF": (b"{\\rtf1 hello}", "an RTF document"),
     "IIQ": (b"IIIITwar" + bytes(30), r"raw file \(IIQ\)"),
     "LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS"),
