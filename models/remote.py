@@ -47,7 +47,9 @@ def pull(url: str, models: Path) -> list[Bundle]:
         if not found:
             raise BundleError(f"{url} holds no bundle: name a bundle's folder (with {MANIFEST}), or a folder of these")
         return [_pull(system, folder, models) for folder in found]
-    except (OSError, ImportError, ValueError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # each storage has its own
         raise _told(url, error) from error
 
 
@@ -65,7 +67,9 @@ def push(folder: Path, url: str) -> None:
             target = f"{root}/{bundle.direction}/{name}"
             system.makedirs(target.rpartition("/")[0], exist_ok=True)
             system.pipe_file(target, (folder / name).read_bytes())
-    except (OSError, ImportError, ValueError, NotImplementedError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # each storage has its own
         raise _told(url, error) from error
 
 

@@ -1,13 +1,16 @@
-"""BMP: channels of any width are made 8 bits, which decoders of all BMPs know, and the profile is found."""
+"""BMP: channels of any width are made 8 bits, which decoders of all BMPs know, runs and 2 bits are read as browsers do, and the profile is
+found."""
 
 import struct
 
 import numpy as np
+from PIL import Image
 
+from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
 _FILE_HEADER, _V4, _V5 = 14, 108, 124
-_RGB, _BITFIELDS, _ALPHA_BITFIELDS = 0, 3, 6
+_RGB, _RUNS_OF_8, _RUNS_OF_4, _BITFIELDS, _ALPHA_BITFIELDS = 0, 1, 2, 3, 6
 _EMBEDDED = b"DEBM"
 _BGRA = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 
@@ -22,10 +25,70 @@ def parts(content: bytes) -> Parts:
         profile = content[_FILE_HEADER + at : _FILE_HEADER + at + size]
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
     size = (abs(width), abs(height))
+    if (bits, compression) in ((8, _RUNS_OF_8), (4, _RUNS_OF_4), (2, _RGB)) and width > 0:
+        return Parts(content, orientation=1, size=size, profile=profile, misread=True)
     masks = _masks(content, header_size, bits, compression)
     if masks is None or width <= 0:
         return Parts(content, orientation=1, size=size, profile=profile)
     return Parts(_with_bytes(content, width, height, bits, masks), orientation=1, size=size, profile=profile)
+
+
+def read(parts: Parts) -> Image.Image:
+    """One of runs (RLE8, RLE4) or of 2 bits, in RGB: what its runs leave out, and what has no colour in its palette, is black, as in
+    browsers. Raises BrokenPicture."""
+    content = parts.content
+    offset, header_size, width, height, bits = struct.unpack_from("<IIii2xH", content, 10)
+    start = _FILE_HEADER + header_size
+    used = min(int.from_bytes(content[46:50], "little") or 256, 2**bits)
+    palette = [content[at : at + 3][::-1].ljust(3, b"\0") for at in range(start, start + 4 * used, 4)] + [bytes(3)] * 256
+    meant = [b"".join(palette[byte >> shift & (2**bits - 1)] for shift in range(8 - bits, -1, -bits)) for byte in range(256)]
+    pixels = (_of_rows if bits == 2 else _of_runs)(content[offset:], width, abs(height), bits, meant)
+    image = Image.frombytes("RGB", (width, abs(height)), pixels)
+    return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if height > 0 else image
+
+
+def _of_rows(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) -> bytes:
+    """`meant`: the pixels that a byte stands for. Raises BrokenPicture."""
+    stride = (bits * width + 31) // 32 * 4
+    if len(data) < rows * stride:
+        raise BrokenPicture("The BMP ends before its last row: send it whole.")
+    starts = range(0, rows * stride, stride)
+    return b"".join(b"".join(meant[byte] for byte in data[start : start + stride])[: 3 * width] for start in starts)
+
+
+def _of_runs(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) -> bytes:
+    """After Microsoft's description of BITMAPINFOHEADER's compression; runs that go beyond their row end with it. Raises BrokenPicture."""
+    stride, at = 3 * width, 0
+    pixels, row = bytearray(), bytearray()
+    while len(pixels) < stride * rows:
+        if at + 2 > len(data):
+            raise BrokenPicture("The BMP ends before its last row: send it whole.")
+        count, code = data[at], data[at + 1]
+        at += 2
+        if count:
+            if len(row) < stride:
+                row += (meant[code] * count)[: 3 * count]
+        elif code == 0:
+            pixels += row[:stride].ljust(stride, b"\0")
+            row.clear()
+        elif code == 1:
+            pixels += row[:stride]
+            break
+        elif code == 2:
+            right, up = data[at : at + 2].ljust(2, b"\0")
+            at += 2
+            if up:
+                start = min(len(row), stride)
+                pixels += row[:stride].ljust(stride * up, b"\0")
+                row = bytearray(start)
+            if len(row) < stride:
+                row += bytes(3 * right)
+        else:
+            size = (bits * code + 7) // 8
+            if len(row) < stride:
+                row += b"".join(meant[byte] for byte in data[at : at + size])[: 3 * code]
+            at += size + size % 2
+    return bytes(pixels[: stride * rows]).ljust(stride * rows, b"\0")
 
 
 def _masks(content: bytes, header_size: int, bits: int, compression: int) -> tuple[int, ...] | None:

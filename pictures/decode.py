@@ -37,7 +37,9 @@ _PARTS: dict[str, Callable[[bytes], Parts]] = {
     "heif": heif.parts,
     "jxl": jxl.parts,
 }
-_PLUGINS = {"heif": ("pillow_heif", "register_heif_opener", "HEIC"), "jxl": ("pillow_jxl", "", "JPEG XL")}
+_READ = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
+"""What Pillow misreads."""
+_PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,16 @@ def _load_plugin(file_format: str) -> None:
     """Raises NotAPicture where it is not installed."""
     if file_format not in _PLUGINS:
         return
-    module, register, name = _PLUGINS[file_format]
+    name, modules = _PLUGINS[file_format]
     try:
-        plugin = importlib.import_module(module)
+        plugins = [importlib.import_module(module) for module in modules]
     except ImportError as error:
         raise NotAPicture(
             f"This is a {name}, which is taken only where this project's extra `formats` is installed "
             "(pip install 'cyclegan-service[formats]'): send it as JPEG or PNG."
         ) from error
-    if register:
-        getattr(plugin, register)()
+    if file_format == "heif":
+        plugins[0].register_heif_opener()
 
 
 def _check_size(width: int, height: int, max_pixels: int | None) -> None:
@@ -161,8 +163,8 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
 
 
 def _opened(file_format: str, parts: Parts) -> Image.Image:
-    if file_format == "tiff" and parts.misread:
-        return unusual_tiff.read(parts)
+    if parts.misread:
+        return _READ[file_format](parts)
     try:
         return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
     except Exception:
@@ -174,10 +176,13 @@ def _opened(file_format: str, parts: Parts) -> Image.Image:
 def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:
     if file_format == "tiff":
         return NotAPicture(
-            f"This is a TIFF of a kind that is not taken ({tiff.described(content)}): export it with 8 or 16 bits a sample, or as PNG."
+            f"This is a TIFF of a kind that is not taken, or a damaged one ({tiff.described(content)}): "
+            "export it with 8 or 16 bits a sample, or as PNG."
         )
     if file_format == "bmp":
-        return NotAPicture(f"This is a BMP of a kind that is not taken ({error}): export it with 24 bits a pixel, or as PNG.")
+        return NotAPicture(
+            f"This is a BMP of a kind that is not taken, or a damaged one ({error}): export it with 24 bits a pixel, or as PNG."
+        )
     return BrokenPicture(f"The {file_format.upper()} is damaged and cannot be opened: send it whole.")
 
 

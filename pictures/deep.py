@@ -1,6 +1,7 @@
 """Colours out of more than 8 bits a sample, where 8 are too few: HDR's darks and highlights would be off by several."""
 
 import importlib
+import importlib.util
 import io
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from pictures import signals
 from pictures.parts import Parts
-from pictures.samples import sixteen_bits
+from pictures.samples import sixteen_bits, stretched
 from pictures.signals import Signal
 
 
@@ -26,13 +27,20 @@ def recoloured(narrow: Image.Image, image: Image.Image, parts: Parts, signal: Si
 
 def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uint16] | None:
     """(h, w, 3), 0 to 65,535."""
+    hdr = signal.transfer in signals.HDR
     bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else parts.depth
-    if image.format == "HEIF" and bits > 8:
+    samples: NDArray
+    if bits == 8:
+        return None
+    if image.format == "HEIF":
         heif = importlib.import_module("pillow_heif").open_heif(io.BytesIO(parts.content), convert_hdr_to_8bit=False)
-        stretched = np.rint(np.linspace(0, 65535, 2**bits)).astype(np.uint16)
-        samples = stretched[np.asarray(heif) >> (16 - bits)]  # which are shifted to the left
-    elif image.format == "PNG" and bits == 16 and signal.transfer in signals.HDR and image.mode in ("I;16", "RGB", "RGBA"):
+        samples = stretched(np.asarray(heif) >> (16 - bits), bits)  # which are shifted to the left
+    elif image.format == "AVIF" and hdr and importlib.util.find_spec("imagecodecs"):
+        samples = stretched(importlib.import_module("imagecodecs").avif_decode(parts.content, index=0, numthreads=1), bits)
+    elif image.format == "PNG" and hdr and image.mode in ("I;16", "RGB", "RGBA"):
         samples = sixteen_bits(image, parts)
+    elif "samples" in image.info:
+        samples = image.info["samples"]
     else:
         return None
     channels = samples.reshape(*samples.shape[:2], -1)

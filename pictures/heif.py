@@ -17,12 +17,16 @@ Box = tuple[bytes, int, int]
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture where it is made to keep a decoder busy."""
     properties = list(_of_primary(content)) or list(_of_track(content))
-    numbers, peak, profile = None, None, None
+    numbers, peak, profile, depth = None, None, None, 8
     for kind, start, end in properties:
         if kind == b"colr" and content[start : start + 4] == b"nclx":
             numbers = numbers or content[start + 4 : start + 8]
         elif kind == b"colr" and content[start : start + 4] in (b"prof", b"rICC"):
             profile = profile or content[start + 4 : end]
+        elif kind == b"pixi":
+            depth = max(depth, content[start + 5])
+        elif kind == b"av1C":
+            depth = max(depth, (8, 8, 10, 12)[content[start + 2] >> 5 & 3])
         elif kind == b"clli":
             peak = float(int.from_bytes(content[start : start + 2], "big")) or peak
         elif kind == b"mdcv":
@@ -32,7 +36,7 @@ def parts(content: bytes) -> Parts:
     else:
         primaries, transfer = struct.unpack(">HH", numbers.ljust(4, b"\0"))
     signal = signals.from_numbers(primaries, _SRGB_CURVE if transfer in _VIDEO_CURVES else transfer, peak)
-    return Parts(content, profile=profile, signal=signal)
+    return Parts(content, profile=profile, signal=signal, depth=depth)
 
 
 def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:

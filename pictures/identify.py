@@ -1,9 +1,9 @@
 """What a file is, told by its first bytes: a format that is taken, or an error that names it and says what to do."""
 
 import base64
-import binascii
 import re
 from contextlib import suppress
+from itertools import product
 
 from pictures.errors import NotAPicture
 
@@ -20,6 +20,7 @@ _UNPACK = "unpack it and send the pictures in it"
 _RENDER = "export it as PNG and send that"
 _PAGE = "send the picture itself, not the page that shows it"
 _CURL = "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
+_PDF = ("a PDF document", "export its page as JPEG or PNG and send that")
 _AS_FILE = "send the picture's bytes as a file of multipart/form-data, or as the body itself"
 
 _MANGLED = ("\ufffd".encode(), "\x89PNG".encode(), "\xff\xd8\xff".encode(), b"\x89PNG\n", b"\x89PNG\r\r\n")
@@ -41,6 +42,8 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"FUJIFILMCCD-RAW", "a Fujifilm raw file (RAF)", _EXPORT),
     (b"FOVb", "a Sigma raw file (X3F)", _EXPORT),
     (b"\0MRM", "a Minolta raw file (MRW)", _EXPORT),
+    (b"IIII", "a Phase One raw file (IIQ)", _EXPORT),
+    (b"MMMM", "a Phase One raw file (IIQ)", _EXPORT),
     (b"II\xbc", "a JPEG XR", _EXPORT),
     (b"II\x1a\0\0\0HEAPCCDR", "a Canon raw file (CRW)", _EXPORT),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000", _EXPORT),
@@ -61,7 +64,7 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"\0\0\2\0", "a Windows cursor (CUR)", _EXPORT),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _RENDER),
     (b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
-    (b"%PDF", "a PDF document", "export its page as JPEG or PNG and send that"),
+    (b"%PDF", *_PDF),
     (b"%!PS", "a PostScript program", _RENDER),
     (b"\xc5\xd0\xd3\xc6", "PostScript (EPS)", _RENDER),
     (b"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)", _FRAME),
@@ -84,6 +87,7 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"SQLite format 3\0", "an SQLite database", "send a picture"),
     (b"\x7fELF", "a program", "send a picture"),
     (b"MZ", "a program", "send a picture"),
+    *((b"P%c%c" % pair, "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT) for pair in product(b"1234567Ff", b" \t\r\n")),
     *((mark, "a picture that was turned into text on its way", "read and send it as bytes, in binary mode") for mark in _MANGLED),
 ]
 _BRANDS = {
@@ -104,13 +108,14 @@ _TEXTS: list[tuple[str, str, str]] = [
     (r"((https?|ftp|file|s3|gs)://|blob:|www\.)\S*\s*$", "an address", "fetch what is there and send its bytes"),
     (rf"[^\n]{{1,255}}({_NAMES})\s*$", "a file's name", _CURL),
     (r"\w{1,40}=\S*\s*$", "a form's fields, URL-encoded", _AS_FILE),
+    (r"\{\\rtf", "an RTF document", "send the pictures in it"),
+    (r"%pdf", *_PDF),
     (r"[\[{]", "JSON", _AS_FILE),
+    (r".{0,40}\\x[0-9a-f]{2}", "bytes as Python spells them", "send the bytes themselves"),
     (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*|<!doctype svg[^>\[]*(\[.*?\]\s*)?>\s*)*+<svg\b", "an SVG drawing", _RENDER),
-    (r"(?><!--.*?-->\s*)*+<(!doctype html|html|head|body|script|meta|title|div|p|a|img)\b", "an HTML page", _PAGE),
+    (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+<(!doctype html|html|head|body|script|meta|title|div|p|a|img)\b", "an HTML page", _PAGE),
     (r"<", "XML", "send a picture"),
-    (r"P[1-7Ff]\s", "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT),
     (r"version https://git-lfs", "a pointer of Git LFS", "fetch the file that it stands for (git lfs pull) and send that"),
-    (r"--\S+\r?\ncontent-", "a form", "name its boundary: Content-Type: multipart/form-data; boundary=…"),
 ]
 
 
@@ -159,6 +164,8 @@ def what_else(content: bytes) -> tuple[str, str]:
         return "a DICOM picture", _EXPORT
     if content[4:8] in (b"moov", b"mdat", b"wide", b"free"):
         return "a video (QuickTime)", _FRAME
+    if re.match(rb"--\S{1,70}\r?\ncontent-", content[:100], re.IGNORECASE):
+        return "a form", "send it as Content-Type: multipart/form-data; boundary=…"
     if content[:2] == b"BM":
         return "a BMP without a header that is known", _EXPORT
     if not content.strip(b"\0"):
@@ -176,6 +183,8 @@ def _text(start: bytes) -> str | None:
             if encoding != "utf-8-sig" or error.start < len(start) - 4:  # a character may have been cut
                 continue
             text = start[: error.start].decode(encoding)
+        if encoding == "latin-1" and 2 * sum(map(str.isascii, text)) < len(text):
+            return None
         if not re.search(r"[\0-\x08\x0e-\x1a\x7f-\x9f]", text):
             return re.sub(r"""^\s*b?["']""", "", text).strip("\"' \r\n\t")
     return None
@@ -185,9 +194,14 @@ def _kind_of_text(text: str) -> tuple[str, str]:
     for pattern, name, advice in _TEXTS:
         if re.match(pattern, text, re.IGNORECASE | re.DOTALL):
             return name, advice
-    whole = re.sub(r"\s", "", text)
+    whole = re.sub(r"\s", "", text).removeprefix("\\x")
     if len(whole) >= 16 and _BASE64.fullmatch(whole):
-        with suppress(NotAPicture, binascii.Error):
-            kind = identify(base64.b64decode(whole[: len(whole) // 4 * 4].translate(str.maketrans("-_", "+/"))))
-            return f"base64 text of a {kind.upper()}", "decode it and send the bytes"
+        for spelling, decoder in (("hexadecimal", bytes.fromhex), ("base64", _from_base64)):
+            with suppress(NotAPicture, ValueError):
+                kind = identify(decoder(whole[: len(whole) // 4 * 4]))
+                return f"{spelling} text of a {kind.upper()}", "decode it and send the bytes"
     return "text", "send the picture's bytes"
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(text.translate(str.maketrans("-_", "+/")))

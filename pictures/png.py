@@ -35,10 +35,12 @@ def parts(content: bytes) -> Parts:
                 break
             case b"fdAT" if frame:
                 frame.append(body[4:])
+            case b"tRNS" if told.get(b"IHDR", b"")[9:10] != b"\3":
+                told[kind] = body  # the colour that is transparent; a palette's transparency is its decoder's business
             case b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" | b"IEND":
                 pixels_seen |= kind == b"IDAT"
                 kept.append(whole)
-                if kind in (b"IHDR", b"tRNS"):
+                if kind == b"IHDR":
                     told[kind] = body
             case b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" | b"cLLI" | b"mDCV" | b"eXIf" if not pixels_seen:
                 told.setdefault(kind, body)
@@ -88,7 +90,7 @@ def _numbers(cicp: bytes) -> tuple[int, int] | None:
 def _gamma(told: dict[bytes, bytes]) -> Signal | None:
     """gAMA with cHRM, which count behind a profile and sRGB."""
     gamma = int.from_bytes(told.get(b"gAMA", b""), "big") / 100_000
-    if b"sRGB" in told or not gamma:
+    if b"sRGB" in told or not gamma or len(told[b"gAMA"]) != 4:
         return None
     chromaticities = told.get(b"cHRM", b"")
     if len(chromaticities) == 32:

@@ -38,7 +38,7 @@ def narrowed(values: NDArray, bits: int, white_is_zero: bool, unbounded: bool) -
     """Samples of one channel or of several: whole numbers of `bits` bits, or floating-point numbers; `unbounded`: signed."""
     narrow: NDArray
     if unbounded or values.dtype.kind == "f":
-        narrow = _stretched(values.astype(np.float32))
+        narrow = _by_range(values.astype(np.float32))
     elif bits < 8:
         narrow = values.astype(np.uint16) * 255 // (2**bits - 1)
     else:
@@ -46,7 +46,14 @@ def narrowed(values: NDArray, bits: int, white_is_zero: bool, unbounded: bool) -
     return (255 - narrow if white_is_zero else narrow).clip(0, 255).astype(np.uint8)
 
 
-def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def stretched(values: NDArray, bits: int) -> NDArray[np.uint16]:
+    """Whole numbers of `bits` bits, or floating-point numbers from 0 to 1, to 0 to 65,535."""
+    if values.dtype.kind == "f":
+        return np.rint(np.nan_to_num(values.astype(np.float32)).clip(0, 1) * 65535).astype(np.uint16)
+    return np.rint(np.linspace(0, 65535, 2**bits)).astype(np.uint16)[values]
+
+
+def _by_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """From 0 to 1, as most floating-point pictures are, a highlight or two aside; others from their lowest (or 0) to their highest."""
     finite = values[np.isfinite(values)]
     if not finite.size:

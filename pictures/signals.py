@@ -34,6 +34,7 @@ PRIMARIES: dict[int, Primaries] = {
 """H.273, table 2. Those that are not in it are taken for sRGB's."""
 GAMMAS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 11: 2.4, 14: 2.4, 15: 2.4}
 """H.273, table 3, as exponents. For video's curve (BT.709 and its like) it is that of video's screens (BT.1886), as in browsers."""
+_RESERVED = (0, 3)
 _SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG = 7, 13, 16, 17, 18
 HDR = (_PQ, _HLG)
 REFERENCE_WHITE = 203.0
@@ -65,7 +66,7 @@ def from_numbers(primaries: int, transfer: int, peak: float | None = None) -> Si
     """By H.273's numbers; None where that is sRGB, or they say nothing."""
     signal = Signal(PRIMARIES.get(primaries, SRGB), transfer, peak or _PEAK)
     known = transfer in GAMMAS or transfer in (_SMPTE_240M, _PQ, _DCI, _HLG)
-    return signal if known or signal.primaries != SRGB else None
+    return signal if known or (signal.primaries != SRGB and transfer not in _RESERVED) else None
 
 
 def to_srgb(samples: Pixels | NDArray[np.uint16], signal: Signal) -> Pixels:

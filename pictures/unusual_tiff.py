@@ -1,4 +1,4 @@
-"""TIFFs that Pillow does not read, or not as they are meant: by tifffile."""
+"""TIFFs that Pillow does not read, or not as they are meant: by tifffile, which reads more of them where imagecodecs is installed."""
 
 import io
 
@@ -23,6 +23,8 @@ def read(parts: Parts) -> Image.Image:
     """The first picture, in 8 bits: L, LA, RGB, RGBA or CMYK. Raises anything at all."""
     with tifffile.TiffFile(io.BytesIO(parts.content)) as file:
         page = file.pages.first
+        if page.bitspersample == 24 and page.sampleformat != tifffile.SAMPLEFORMAT.IEEEFP:
+            raise ValueError("whole numbers of 24 bits, of which tifffile does not know the order of their bytes")
         samples = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
             samples = np.moveaxis(samples, 0, -1)

@@ -14,7 +14,7 @@ def choose_device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
         return device
     except Exception as error:  # each device has its own
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise ConfigError(f"device: {name} cannot be used here ({reason}): leave device=auto, or name cpu") from None
 
 

@@ -66,6 +66,8 @@ def prepare(folder: Path, output: Path, min_side: int = 256, test: float = 0.1, 
     Of pictures whose hashes differ in at most `distance` of 64 bits, the largest is kept. A share of `test` is for testing, chosen by
     the files' content, so that a picture stays on its side when others are added. Raises ConfigError.
     """
+    if folder.resolve() in output.resolve().parents:
+        raise ConfigError(f"{output} lies in {folder}, whose pictures it would become: name an --output elsewhere")
     if output.resolve() == folder.resolve() or any((output / part).exists() for part in ("train", "test")):
         raise ConfigError(f"{output} has pictures already: name another --output, or delete it")
     paths = list_pictures(folder)

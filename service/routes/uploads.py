@@ -41,7 +41,7 @@ async def read_uploads(request: Request, settings: Settings, parameters: frozens
     Raises the problems 400, 408, 413, 415, 422 and 503, the moment that there is one.
     """
     encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
+    if encoding.lower() != "identity":
         raise problems.encoded(f"The body is compressed with {encoding}")
     with request.app.state.uploads.share() as share:
         body = stream_body(request, settings, share)
@@ -103,7 +103,7 @@ class _Part:
         else:
             spooled = os.pread(self._file.fileno(), self._file.tell(), 0) if self._file else b""
             source = spooled + self._recent
-        return Upload(self.name, source, self._sha256.digest())
+        return Upload(self.name or "picture", source, self._sha256.digest())
 
 
 class _Form(MultiPartParser):

@@ -67,6 +67,16 @@ def test_a_bundle_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> No
     assert the_same(tmp_path / "models" / "monet2photo", BUNDLE)
 
 
+@pytest.mark.parametrize("command", [["pull", "--from"], ["push", "--model", str(BUNDLE), "--to"]], ids=lambda command: command[0])
+def test_a_hub_that_cannot_be_reached_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_x", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-m", "training", *command, "hf://me/paintings"]
+    ended = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: hf://me/paintings: ")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_bundles_are_pulled_from_a_plain_web_server_and_once(site: tuple[str, Path], tmp_path: Path) -> None:
     url, folder = site
     assert [bundle.direction for bundle in pull(f"{url}/monet2photo", tmp_path / "one")] == ["monet2photo"]

@@ -5,6 +5,7 @@ import io
 import struct
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from pictures import av1
-from tests.conftest import encoded
+from tests.conftest import PHOTO, encoded
 from tests.pictures.files import (
     GRADIENT,
     RAMP,
@@ -54,6 +55,13 @@ P3_IN_STREAM = base64.b64decode(
     "AQKDBAAAAChtZGF0EgAKCDgM/9hDA0GkMhIQgAAAQDlQumMuIy5af1Ppukg="
 )
 """AVIF of 16 × 16 pixels, (200, 80, 80) in Display P3, by libavif with its colr box renamed."""
+PQ_OF_SIXTEEN_BITS = base64.b64decode(
+    "AAAADEpYTCANCocKAAAAFGZ0eXBqeGwgAAAAAGp4bCAAAAAJanhsbAoAAAFFanhsY/8KwwX8AOTRIw4HAAAAgAgCAQCgBEs4Qea2rgINWgnN+J3B71dCCRc1ESICHIk2"
+    "GoRGQiP89+LEGBwXY8yJMfjKwYtj8B5GxBh8Yth6wwXoi6vGGKwUERFj8I+mgbpkIwAgQAwgAJASEF4AAJ0HAHB996Bm5iIUSYossshBwebIOQTnzWgimdkIkSJE+iIB"
+    "kQ4CFCO0aCmCIZ89Y7tbLpe7HUp1w8vg8WhhWWeEEh4RyZEAycj4tBGQJpr3aREG00olJSNJLKbnDDEKWnpPq1bmct/YNP4CbwbhtGilJk5I4a9eYs2gtlathfSZmuCf"
+    "CLNr0WokHY2wNChA9bRqMfJRzXy5VWgvkA4v4i0xo3y71SOUhEhYb9APvdUXMIom4IQfHwliVM1hXjFF7wCYMBrFBCYLHMa/TPQ6P2YB"
+)
+"""JPEG XL of 32 × 16 pixels, dark ones and bright ones, by cjxl."""
 TURNED = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
 STILL_WEBP = encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True)
 STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
@@ -61,6 +69,30 @@ STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
 
 def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 255, marker, len(body) + 2) + body
+
+
+def hdr_avif(transfer: int, bits: int) -> bytes:
+    """A photograph with samples up to 0.6, which is as bright as such pictures get."""
+    samples = np.rint(np.asarray(Image.open(PHOTO).resize((96, 64))) * (0.6 / 255 * (2**bits - 1))).astype(np.uint16)
+    return imagecodecs.avif_encode(samples, 100, speed=8, bitspersample=bits, primaries=9, transfer=transfer, matrix=9)
+
+
+def bmp_of_palette(bits: int, compression: int, data: bytes) -> bytes:
+    """Of 20 × 3 pixels, whose palette has all colours but the last two."""
+    count = 2**bits - 2
+    palette = b"".join(bytes([7 * i % 256, (13 * i + 5) % 256, (200 - 29 * i) % 256, 0]) for i in range(count))
+    head = struct.pack("<IiiHHIIiiII", 40, 20, 3, 1, bits, compression, len(data), 0, 0, count, 0)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head + palette)) + head + palette + data
+
+
+BMPS_OF_PALETTES = {
+    "runs of 8 bits": (8, 1, bytes([20, 1, 0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 9, 6, 30, 7, 0, 0, 20, 9, 0, 1])),
+    "runs of 8 bits with gaps": (8, 1, bytes([3, 1, 0, 0, 5, 3, 0, 2, 4, 1, 6, 9, 0, 1])),
+    "runs of 8 bits, some beyond the palette": (8, 1, bytes([20, 9, 0, 0, 20, 255, 0, 0, 20, 7, 0, 1])),
+    "runs of 4 bits": (4, 2, bytes([20, 0x12, 0, 0, 0, 5, 0x12, 0x34, 0x50, 0, 15, 0x6C, 0, 0, 7, 0x9A, 13, 0x33, 0, 1])),
+    "runs of 4 bits with gaps": (4, 2, bytes([3, 0x5A, 0, 2, 6, 2, 3, 0x12, 0, 1])),
+    "2 bits": (2, 0, bytes(range(0, 192, 8))),
+}
 
 
 FILES = {
@@ -72,6 +104,8 @@ FILES = {
     "PNG, cHRM alone": png(GRADIENT, chromaticities(*P3)),
     "PNG, gAMA and a cHRM of nothing": png(GRADIENT, gamma(1) + chromaticities(*[0.0] * 8)),
     "PNG, gAMA of a wrong checksum": png(GRADIENT, gamma(1)[:-1] + b"?"),
+    "PNG, gAMA of a wrong length": png(GRADIENT, chunk(b"gAMA", b"\0\1")),
+    "PNG, a transparent colour of a wrong length": png(GRADIENT, chunk(b"tRNS", b"\0\1")),
     "PNG, sRGB before gAMA": png(GRADIENT, chunk(b"sRGB", b"\0") + gamma(1)),
     "PNG, profile before sRGB and gAMA": png(GRADIENT, chunk(b"sRGB", b"\0") + gamma(1) + iccp(display_p3())),
     "PNG, a profile that is none, and gAMA": png(GRADIENT, iccp(b"nonsense") + gamma(0.45455)),
@@ -96,10 +130,13 @@ FILES = {
     "PNG, HLG": png(BRIGHT, cicp(9, 18)),
     "PNG, PQ in sRGB's primaries": png(BRIGHT, cicp(1, 16)),
     "PNG, PQ, with its brightest": png(GREY.repeat(3, axis=2), LARGE_LIGHT + cicp(9, 16)),
-    **{f"AVIF, nclx {p}, {t}": with_nclx(AVIF, p, t) for p, t in [(12, 13), (9, 13), (9, 1), (9, 18), (1, 8), (2, 2)]},
+    **{f"AVIF, nclx {p}, {t}": with_nclx(AVIF, p, t) for p, t in [(12, 13), (9, 13), (9, 1), (9, 18), (1, 8), (2, 2), (12, 3)]},
     "AVIF, profile with HLG": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=HLG_PROFILE),
     "AVIF, Display P3 in its stream alone": P3_IN_STREAM,
     "AVIF, profile": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=display_p3()),
+    **{f"AVIF, {bits} bits, {name}": hdr_avif(transfer, bits) for name, transfer in [("PQ", 16), ("HLG", 18)] for bits in (10, 12)},
+    "JXL, PQ, 16 bits": PQ_OF_SIXTEEN_BITS,
+    "JXL, a JPEG packed in it": imagecodecs.jpegxl_encode_jpeg(JPEG),
     "JPEG, grey, linear profile": encoded(Image.fromarray(RAMP), "JPEG", icc_profile=grey_profile(1.0)),
     "JPEG, profile with HLG": encoded(Image.fromarray(GRADIENT), "JPEG", icc_profile=HLG_PROFILE),
     "JPEG, CMYK, profile of RGB with HLG": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG", icc_profile=HLG_PROFILE),
@@ -109,9 +146,11 @@ FILES = {
     "JPEG, two orientations": JPEG[:2] + segment(0xE1, b"Exif\0\0" + TURNED[:17] + b"\2" + TURNED[18:]) + JPEG[2:],
     "JPEG, CMYK": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"),
     "WebP, alpha and profile": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "WEBP", lossless=True, icc_profile=display_p3()),
+    "WebP, an orientation in Exif": encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True, exif=b"Exif\0\0" + TURNED),
     "WebP, smaller than its canvas": webp_on_canvas(STILL_WEBP, (64, 48), (90, 70), (10, 8)),
     "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
     "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),
+    **{f"BMP, {name}": bmp_of_palette(*of) for name, of in BMPS_OF_PALETTES.items()},
     "BMP, 10 bits a channel": bmp(32, 3, TEN_BITS, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF), header=52),
     "BMP, alpha": bmp(
         32, 3, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -38,6 +39,7 @@ SEEDS = {
     "animated webp": encoded(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(90)]),
     "gif on a canvas": gif_on_canvas(encoded(PICTURE.quantize(16), "GIF"), (200, 100), (9, 9)),
     "bitfields": bmp(16, 3, GRADIENT[..., 0].astype("<u2"), b"\0\x0f\0\0\xf0\0\0\0\x0f\0\0\0", header=52),
+    "runs": bmp(8, 1, np.tile(np.array([9, 0, 0, 3, 1, 2, 3, 0, 0, 2, 4, 0, 0, 0], np.uint8), (48, 2))),
     "floating point": tiff((GRADIENT[..., 0] / 255).astype("<f8").tobytes(), {258: (3, 64), 262: (3, 1), 339: (3, 3)}),
 }
 if importlib.util.find_spec("pillow_heif"):
@@ -50,6 +52,12 @@ if importlib.util.find_spec("pillow_heif"):
 if importlib.util.find_spec("pillow_jxl"):
     importlib.import_module("pillow_jxl")
     SEEDS["jxl"] = encoded(PICTURE, "JXL")
+if importlib.util.find_spec("imagecodecs"):
+    imagecodecs = importlib.import_module("imagecodecs")
+    SEEDS["avif of ten bits"] = imagecodecs.avif_encode(GRADIENT.astype("<u2") * 4, bitspersample=10, primaries=9, transfer=16, matrix=9)
+    SEEDS["deep jxl"] = imagecodecs.jpegxl_encode(GRADIENT.astype("<u2") * 257)
+    SEEDS["jxl of a jpeg"] = imagecodecs.jpegxl_encode_jpeg(SEEDS["jpeg"])
+    SEEDS["tiff of ten bits"] = tiff(bytes(range(240)) * 16, {258: (3, 10), 262: (3, 1)})
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 200))
 """Of files that decoders are given; `make fuzz` gives them many more."""
 SECONDS = 30

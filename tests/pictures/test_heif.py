@@ -13,6 +13,7 @@ from tests.conftest import PHOTO, Service, decoded, encoded
 from tests.pictures.files import GRADIENT, display_p3, off, read, solid, with_nclx
 
 pillow_heif = pytest.importorskip("pillow_heif")
+imagecodecs = pytest.importorskip("imagecodecs")
 pytest.importorskip("pillow_jxl")
 pillow_heif.register_heif_opener()
 PICTURE = Image.fromarray(GRADIENT)
@@ -98,6 +99,13 @@ def test_jpeg_xl(options: dict) -> None:
 def test_jpeg_xl_tells_its_size_before_it_is_decoded() -> None:
     for size in ((8, 8), (320, 240), (333, 77), (77, 1200), (1920, 1080)):
         assert jxl.parts(encoded(solid((0, 0, 0), size), "JXL")).size == size
+
+
+@pytest.mark.parametrize("samples", [np.uint16([55 * 257, 65535]), np.uint16([55 * 257]), np.float32([55 / 255] * 3)], ids=str)
+def test_deep_jpeg_xl(samples: NDArray) -> None:
+    """Of linear light, which is how its encoder takes more than 8 bits."""
+    content = imagecodecs.jpegxl_encode(np.tile(samples, (8, 8, 1)), lossless=True)
+    assert off(read(content).pixels, 128) <= 2
 
 
 def test_a_jpeg_packed_as_jpeg_xl_is_upright(tmp_path: Path) -> None:

@@ -29,7 +29,15 @@ def tiff_of_many_tags() -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", 4002) + size + entries + bytes(4)
 
 
+def bmp_of_runs(run: bytes) -> bytes:
+    """Of 64 × 48 pixels, and 300,000 times the same run."""
+    head = struct.pack("<IiiHHIIiiII", 40, 64, 48, 1, 8, 1, 0, 0, 0, 1, 0)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 58) + head + bytes(4) + run * 300_000
+
+
 BUSY = {
+    "BMP of runs beyond its row": bmp_of_runs(b"\1\0"),
+    "BMP of runs of nothing": bmp_of_runs(b"\0\2\0\0"),
     "JPEG of many scans": JPEG[:-2] + SCAN * 20_000 + b"\xff\xd9",
     "JPEG of many segments": JPEG[:2] + EXIF * 200_000 + JPEG[2:],
     "PNG of many chunks": PNG[:33] + chunk(b"IDAT", b"") * 300_000 + PNG[33:],

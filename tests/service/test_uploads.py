@@ -87,6 +87,7 @@ def part(head: str, content: bytes = b"picture") -> bytes:
         ("name=image\r\nContent-Type: image/jpeg", "picture"),
         ("name=image\r\nContent-Type: application/octet-stream", "picture"),
         ('name=image; filename="/home/me/holiday.jpg"', "holiday"),
+        ('name=image; filename=""', "picture"),
         ('name=image; filename="a.jpg"\r\nContent-Transfer-Encoding: binary', "a"),
     ],
 )

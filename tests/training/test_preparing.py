@@ -74,3 +74,5 @@ def test_nothing_is_mixed_into_a_domain_that_is_there(gathered: Path, tmp_path: 
     shutil.copytree(gathered, tmp_path / "photo" / "train")
     with pytest.raises(ConfigError, match="has pictures already"):
         prepare(gathered, tmp_path / "photo")
+    with pytest.raises(ConfigError, match="name an --output elsewhere"):
+        prepare(gathered, gathered / "photo")
