@@ -96,8 +96,9 @@ function select(picture) {
   say("");
   find("#remedies").hidden = true;
   showPlace();
-  showStage();
+  const shown = showStage();
   queue.pump();
+  return shown;
 }
 
 /** A change of `look`: its painter or size wants another painting, the rest is mixed anew from what is there. */
@@ -123,7 +124,7 @@ function showReading() {
   find("#welcome").hidden = true;
   find("#finish").hidden = false;
   find("#painting-name").textContent = about(painterOf(look.direction)).title;
-  stage.working(t("reading"));
+  stage.working(t("reading"), false);
 }
 
 async function add(chosen) {
@@ -202,7 +203,7 @@ async function openPainters() {
   queue.pictures.push(...kept);
   cards.choose(look.direction);
   panel.showLook(look);
-  select(kept.at(-1) ?? null);
+  await select(kept.at(-1) ?? null);
   document.documentElement.dataset.ready = "yes";
   warmUp();
 }
@@ -256,6 +257,8 @@ async function openWhenReady() {
     if (error.code === "key") find("#key").hidden = false;
     say(error.code === "key" ? t("needsKey") : error.code === "refused" ? error.message : t("unreachable"));
     if (error.code === "refused") setTimeout(openWhenReady, 2000);
+  } finally {
+    document.documentElement.classList.remove("returning");
   }
 }
 

@@ -17,6 +17,7 @@ export class Place {
   key = "";
   #worker = new Remote(new URL("worker/painting.js", import.meta.url));
   #trying = null;
+  #onTrial = null;
   #abort = null;
 
   /** `onChange` is called whenever `now` may be another. */
@@ -49,9 +50,10 @@ export class Place {
     return this.trial && this.trial.seconds > QUICK_SECONDS ? "server" : "device";
   }
 
-  /** Loads the runtime and the painter, and finds out once how fast this device is. */
+  /** Loads the runtime and the painter, and finds out once how fast this device is. Who asked last is told of the progress. */
   try(painter, onProgress = () => {}) {
-    this.#trying ??= this.#call("trial", { painter }, onProgress)
+    this.#onTrial = onProgress;
+    this.#trying ??= this.#call("trial", { painter }, (progress) => this.#onTrial(progress))
       .catch((error) => {
         this.#trying = null;
         if (error.code === "cancelled") throw error;
@@ -66,7 +68,7 @@ export class Place {
 
   /** { file, width, height, seconds, where }. Rejects with Failure. */
   async paint(file, painter, size, onProgress) {
-    if (this.now(painter) === "device" && !this.trial && this.choice === "auto" && hasServer) await this.try(painter, onProgress);
+    if (this.now(painter) === "device" && !this.trial) await this.try(painter, onProgress);
     return this.now(painter) === "device" ? this.paintHere(file, painter, size, onProgress) : this.paintThere(file, painter, size, onProgress);
   }
 
@@ -102,7 +104,7 @@ export class Place {
     if (!this.#isSet) {
       this.#isSet = true;
       const vendor = new URL(document.documentElement.dataset.vendor || "web/vendor/", document.baseURI).href;
-      await this.#worker.call("set", { vendor, suffix: hasServer ? "" : ".gz", device: "auto", headers: this.headers });
+      await this.#worker.call("set", { vendor, suffix: hasServer ? "" : ".gz", device: this.trial?.device ?? "auto", headers: this.headers });
     }
     try {
       return await this.#worker.call(name, given, { onProgress, transfer });

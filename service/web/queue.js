@@ -46,11 +46,11 @@ export class Queue {
     });
   }
 
-  /** Ends the painting of the current picture. */
+  /** Ends the painting of the current picture, or its waiting. */
   cancel() {
-    if (this.#running?.picture !== this.current || this.#running.size === THUMBNAIL) return;
     this.current.state = "cancelled";
-    this.place.cancel();
+    if (this.#running?.picture === this.current && this.#running.size !== THUMBNAIL) this.place.cancel();
+    else this.onChange(this.current);
   }
 
   retry(picture) {

@@ -73,11 +73,12 @@ export class Stage {
     context.putImageData(painted, 0, 0);
   }
 
-  /** What is being done; nothing ends it. */
-  working(text) {
+  /** What is being done, and whether it can be cancelled; no text ends it. */
+  working(text, cancellable = true) {
     this.frame.setAttribute("aria-busy", Boolean(text));
     find(".working").hidden = !text;
     find(".what").textContent = text;
+    find("#cancel").hidden = !cancellable;
   }
 
   #reveal() {

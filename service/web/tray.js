@@ -37,6 +37,7 @@ export class Tray {
     }
     const done = pictures.filter((picture) => this.queue.isDone(picture)).length;
     find("#tray").hidden = pictures.length === 0;
+    localStorage.setItem("photos", pictures.length); // for returning.js
     find("#tray").classList.toggle("many", pictures.length > 1);
     find("#tally").textContent = t("tally", { done, all: pictures.length });
     find("#all-progress").value = pictures.length ? done / pictures.length : 0;

@@ -31,11 +31,11 @@ Opened = Callable[..., AbstractContextManager[Page]]
 
 
 @contextmanager
-def running_chromium() -> Iterator[Browser]:
+def running_chromium(*graphics: str) -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "Chromium is not installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", *(graphics or ["--disable-gpu"])]
         yield playwright.chromium.launch(executable_path=program, args=flags)
 
 

@@ -84,6 +84,20 @@ def test_paintings_survive_a_reload_and_can_be_removed(opened: Opened, painting_
         expect(page.get_by_role("heading", name="Your photo, as a master would paint it")).to_be_visible()
 
 
+def test_nothing_moves_when_photos_come_back(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
+    portrait = tmp_path / "portrait.jpg"
+    portrait.write_bytes(encoded(Image.open(PHOTO).rotate(90, expand=True), "JPEG"))
+    for options in (PHONE, DESKTOP):
+        with opened(painting_service.url, place="server", **options) as page:
+            choose(page, PHOTO, portrait)
+            expect(page.locator("#tally")).to_have_text("2 of 2 painted")
+            page.reload()
+            ready(page)
+            painted(page)
+            expect(page.locator("#pictures li")).to_have_count(2)
+            assert page.evaluate("window.shifts") < 0.01
+
+
 def test_what_people_post_is_made_on_the_page(opened: Opened, painting_service: Service) -> None:
     with opened(painting_service.url, place="server") as page:
         example(page, "A cat")
