@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from service.settings import usable_cpus
+from service.machine import usable_cpus
 
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 SHARED = ("fastapi", "httptools", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "python-multipart", "uvicorn", "uvloop")

@@ -14,7 +14,7 @@ from benchmarks.servers import our_server
 from benchmarks.serving import SIDE, Bench, Contenders, check, closed
 from models.bundle import Bundle, load_bundle
 from service.engine.sessions import CPU, CUDA, choose_providers, open_session
-from service.settings import usable_cpus
+from service.machine import usable_cpus
 
 BATCHES = (1, 4, 16, 64)
 CLIENTS = 128

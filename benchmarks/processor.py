@@ -12,7 +12,7 @@ from models.bundle import Bundle
 from models.processor import has_vnni
 from pictures.decode import decode, open_picture
 from service.engine.sessions import CPU, open_session
-from service.settings import usable_cpus
+from service.machine import usable_cpus
 
 
 def decoding(bench: Bench) -> None:

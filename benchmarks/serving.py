@@ -20,7 +20,7 @@ from benchmarks.servers import OURS, Server, other_servers, our_server
 from models.bundle import Bundle
 from pictures.encode import encode
 from service.engine.sessions import CPU, open_session
-from service.settings import usable_cpus
+from service.machine import usable_cpus
 
 SIDE = 256
 """Of small pictures, in pixels."""

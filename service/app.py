@@ -17,6 +17,7 @@ from fastapi_offline import FastAPIOffline
 from service import __version__, openapi, problems
 from service.engine.engine import Engine
 from service.keys import Keys
+from service.machine import usable_cpus, usable_memory
 from service.middleware import PROBES, Observer
 from service.pipeline import Pipeline
 from service.routes import directions, health, inference, page, repository, translate
@@ -41,6 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pipeline = app.state.pipeline
+        machine = {"cpus": usable_cpus(), "memory_mb": usable_memory() // 2**20}
+        log.info("usable here", **machine, threads=settings.intra_op_threads, codecs=settings.codecs)
         _handle_signals(app, settings.drain_seconds)
         await pipeline.start()
         gc.freeze()  # what is loaded by now stays, so collections need not walk through it again and again

@@ -22,6 +22,7 @@ from service.engine.engine import Engine
 from service.engine.generator import Generator
 from service.errors import DeadlinePassed, TooLarge
 from service.estimates import Estimates, decoding, output_size
+from service.machine import usable_memory
 from service.parameters import Parameters
 from service.settings import Settings
 
@@ -68,7 +69,7 @@ class Pipeline:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
-        self._codecs = Codecs(settings.codecs, BASE_MEMORY + BYTES_A_PIXEL * settings.max_pixels)
+        self._codecs = Codecs(settings.codecs, min(BASE_MEMORY + BYTES_A_PIXEL * settings.max_pixels, usable_memory()))
         self._admission = Admission(settings.codecs, engine.queue.lanes)
         self._estimates = Estimates(engine, self._admission, settings.deadline_seconds)
         self._whole, self._in_tiles = PixelBudget(settings.max_queue_pixels), PixelBudget(settings.max_pixels)

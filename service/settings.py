@@ -15,6 +15,7 @@ from models.remote import local_models
 from service.engine.catalog import read_traffic
 from service.engine.sessions import check_providers
 from service.keys import check_secret, read_keys
+from service.machine import usable_cpus
 
 PREFIX = "CYCLEGAN_"
 OF_THE_COMMAND = ("CYCLEGAN_URL", "CYCLEGAN_KEY")
@@ -38,16 +39,6 @@ def checked_by(check: Callable[[Any], Any]) -> AfterValidator:
         return value
 
     return AfterValidator(checked)
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, and its cgroup's quota, which ONNX Runtime does not see."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cpus
 
 
 def default_models() -> Path:

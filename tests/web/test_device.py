@@ -13,13 +13,15 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests.conftest import PHOTO, PICTURES, Service, decoded, encoded, wait_until
 from tests.web.conftest import DESKTOP, Opened, choose, example, kept, painted, ready
 
-MAKE = """async ([content, type, size]) => {
+MAKE = """async ([content, type, size, device]) => {
     const module = document.querySelector("script[type=module]").src;
     const { Place } = await import(new URL("place.js", module).href);
     const { listPainters } = await import(new URL("painters.js", module).href);
     const painter = (await listPainters({})).find(({ direction }) => direction === "photo2monet");
     const file = new File([Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0))], "photo", { type });
-    const made = await new Place(() => {}).paintHere(file, painter, size, () => {});
+    const place = new Place(() => {});
+    place.trial = device && { device };
+    const made = await place.paintHere(file, painter, size, () => {});
     return new Promise((resolve) => {
         const reader = new FileReader();
         reader.onload = () => resolve(reader.result.split(",")[1]);
@@ -28,9 +30,9 @@ MAKE = """async ([content, type, size]) => {
 }"""
 
 
-def difference(page: Page, service: Service, content: bytes, kind: str, size: int | None) -> float:
+def difference(page: Page, service: Service, content: bytes, kind: str, size: int | None, device: str | None = None) -> float:
     """The mean absolute difference between what the page and what the service make of a picture, of 255."""
-    ours = decoded(b64decode(page.evaluate(MAKE, [b64encode(content).decode(), f"image/{kind}", size])))
+    ours = decoded(b64decode(page.evaluate(MAKE, [b64encode(content).decode(), f"image/{kind}", size, device])))
     response = service.translate(content, size=size or "original", format="png")
     assert response.status_code == 200, response.text
     theirs = decoded(response.content)

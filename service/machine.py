@@ -1,0 +1,23 @@
+"""What of the machine this process may use, by its affinity and its control group, whose limits ONNX Runtime does not see."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # where there is no control group, or one without a limit
+        quota, period = map(int, (CGROUP / "cpu.max").read_text().split())
+        return max(1, min(cpus, quota // period))
+    return cpus
+
+
+def usable_memory() -> int:
+    """In bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):
+        return min(memory, int((CGROUP / "memory.max").read_text()))
+    return memory
