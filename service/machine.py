@@ -1,5 +1,6 @@
 """What of the machine this process may use, by its affinity and its control group, whose limits ONNX Runtime does not see."""
 
+import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,3 +22,9 @@ def usable_memory() -> int:
     with suppress(OSError, ValueError):
         return min(memory, int((CGROUP / "memory.max").read_text()))
     return memory
+
+
+def give_back_memory() -> None:
+    """To the system, what was freed: glibc would keep it. Other C libraries have no such function."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -14,6 +14,7 @@ from service.engine.queue import Queue, Translation
 from service.engine.sessions import count_lanes, longest_batch, on_gpu
 from service.engine.tiler import count_pixels, is_large, translate_in_tiles
 from service.errors import NotReady
+from service.machine import give_back_memory
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -80,6 +81,7 @@ class Engine:
             except BundleError as error:
                 log.error("not reloaded", reason=str(error))
             await asyncio.to_thread(self._catalog.drop_deleted)
+            await asyncio.to_thread(give_back_memory)
 
     async def load(self, name: str) -> None:
         """One bundle, as `reload` does. Raises UnknownDirection where there is none, and BundleError where it does not load."""
@@ -94,6 +96,7 @@ class Engine:
         """All versions of a direction, until `load` is asked for it. Raises UnknownDirection."""
         async with self._changing:
             self._catalog.unload(name)
+            await asyncio.to_thread(give_back_memory)
 
     def index(self) -> list[dict[str, str]]:
         """Of every model: name, version, state (READY or UNAVAILABLE) and reason."""

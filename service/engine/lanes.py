@@ -101,10 +101,10 @@ class Lanes:
     async def _run(self, batch: list[Job], alone: bool, device: int) -> NDArray[np.uint8]:
         begun = self._queue.clock()
         translations = await asyncio.get_running_loop().run_in_executor(self._threads, _translate, batch, alone, device)
-        seconds, direction = self._queue.clock() - begun, batch[0].generator.direction
+        seconds, direction, version = self._queue.clock() - begun, batch[0].generator.direction, batch[0].generator.version
         METRICS.busy_seconds.inc(seconds)
-        METRICS.inference_seconds.labels(direction).observe(seconds)
-        METRICS.batch_requests.labels(direction).observe(len(batch))
+        METRICS.inference_seconds.labels(direction, version).observe(seconds)
+        METRICS.batch_requests.labels(direction, version).observe(len(batch))
         METRICS.batch_pixels.labels(direction).observe(translations.size // 3)
         for job in batch:
             METRICS.queue_seconds.labels(direction).observe(job.started - job.arrived)

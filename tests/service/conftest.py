@@ -36,7 +36,7 @@ POISON = 13
 class Inverting:
     """Stands in for a generator: gives 255 − x, notes the batches that it saw, and fails on any that holds poison."""
 
-    direction, provider = "there", CPU
+    direction, version, provider = "there", 1, CPU
 
     def __init__(self, rate: Rate | None = None) -> None:
         self.rate = rate or Rate(10**6, 0.001)

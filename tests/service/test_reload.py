@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
@@ -102,3 +103,21 @@ def told(service: Service) -> str:
         return service.client.get("/health/ready").text
     except httpx.TransportError:
         return ""
+
+
+def test_memory_of_versions_that_left_is_given_back(models: Path, photo: bytes) -> None:
+    with running_service(models=models) as running:
+        folder, process = models / "photo2monet", psutil.Process(running.process.pid)
+        first, manifest = versions(running)["photo2monet"], (folder / MANIFEST).read_text()
+
+        def used_once_served(version: int) -> int:
+            running.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: versions(running)["photo2monet"] == version)
+            assert running.translate(photo, size=256).status_code == 200
+            return process.memory_full_info().uss
+
+        few = used_once_served(first)
+        many = used_once_served([add_version(folder, sound=True) for _ in range(8)][-1])
+        (folder / MANIFEST).write_text(manifest)
+        used_once_served(first)
+        wait_until(lambda: process.memory_full_info().uss - few < 0.6 * (many - few))

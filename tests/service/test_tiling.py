@@ -110,7 +110,7 @@ def test_a_large_picture_stops_when_its_client_hangs_up(tiling: Service, large: 
 
     def runs() -> float:
         lines = tiling.client.get("/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith('cyclegan_inference_seconds_count{direction="dusk2day"}'))
+        return sum(float(line.split()[-1]) for line in lines if line.startswith('cyclegan_inference_seconds_count{direction="dusk2day"'))
 
     url = f"{tiling.url}/translate?direction=dusk2day&size=original"
     with pytest.raises(httpx.ReadTimeout):

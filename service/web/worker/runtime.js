@@ -51,7 +51,7 @@ class Runtime {
 
   #open(graph) {
     const executionProviders = this.device === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
-    return this.#ort.InferenceSession.create(graph, { executionProviders, enableMemPattern: false });
+    return this.#ort.InferenceSession.create(graph, { executionProviders, enableMemPattern: false, logSeverityLevel: 3 });
   }
 
   /** One RGBA picture of sides that fit, painted; `statistics` only for graphs that take them. */
