@@ -23,6 +23,7 @@ export function whereDialog(place, painters, pictures, onClear) {
     await onClear();
     update();
   };
+  document.querySelector("#where-close").onclick = () => dialog.close(); // a form of the method "dialog" is stopped by the page's policy
   dialog.onclick = ({ target }) => target === dialog && dialog.close();
   return () => dialog.open && update();
 }

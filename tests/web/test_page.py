@@ -79,6 +79,7 @@ def test_paintings_survive_a_reload_and_can_be_removed(opened: Opened, painting_
         page.locator("#place").click()
         page.get_by_role("button", name="Remove all photos").click()
         page.get_by_role("button", name="Close").click()
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.reload()
         ready(page)
         expect(page.get_by_role("heading", name="Your photo, as a master would paint it")).to_be_visible()
