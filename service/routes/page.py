@@ -16,6 +16,9 @@ VENDOR = "vendor/"
 WORKER = "service-worker.js"
 """Lies beside the page, since a worker keeps only what lies below it."""
 
+EARLY = "returning.js"
+"""Runs before the page is seen; the others are modules, of which the browser is told at once."""
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "
     "media-src 'self' blob:; connect-src 'self' blob:; manifest-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; "
@@ -67,7 +70,11 @@ class Release:
 
     def index(self, server: bool) -> str:
         """index.html with these addresses; a page without a `server` paints on the device only."""
-        html = (WEB / "index.html").read_text(encoding="utf-8").replace('"web/', f'"web/{self.page_hash}/')
+        modules = [path for path in self.files if path.endswith(".js") and "/" not in path and path not in (WORKER, EARLY)]
+        modules.append("texts/en.js")
+        html = (WEB / "index.html").read_text(encoding="utf-8")
+        html = html.replace("</head>", "".join(f'  <link rel="modulepreload" href="web/{path}">\n' for path in modules) + "</head>")
+        html = html.replace('"web/', f'"web/{self.page_hash}/')
         html = html.replace('data-vendor=""', f'data-vendor="web/{self.vendor_hash}/{VENDOR}"')
         return html if server else html.replace('data-server="yes"', 'data-server="no"')
 
