@@ -129,11 +129,13 @@ function showReading() {
 
 async function add(chosen) {
   let isFirst = true;
+  queue.unread += chosen.length;
   for (const file of chosen) {
     if (isFirst) showReading();
     const picture = new Picture(file, look);
     await picture.read();
     queue.pictures.push(picture);
+    queue.unread -= 1;
     picture.keep().catch(() => {});
     if (isFirst) {
       select(picture);

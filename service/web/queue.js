@@ -8,6 +8,8 @@ const BOLDEST = 256;
 
 export class Queue {
   pictures = [];
+  /** How many more were chosen and are still to be read. */
+  unread = 0;
   current = null;
   paused = false;
   #running = null;

@@ -36,11 +36,12 @@ export class Tray {
       item.querySelector("button").setAttribute("aria-label", t("selectPhoto", { name: picture.name, state: picture.problem || t(`state.${state}`) }));
     }
     const done = pictures.filter((picture) => this.queue.isDone(picture)).length;
+    const all = pictures.length + this.queue.unread;
     find("#tray").hidden = pictures.length === 0;
     localStorage.setItem("photos", pictures.length); // for returning.js
-    find("#tray").classList.toggle("many", pictures.length > 1);
-    find("#tally").textContent = t("tally", { done, all: pictures.length });
-    find("#all-progress").value = pictures.length ? done / pictures.length : 0;
+    find("#tray").classList.toggle("many", all > 1);
+    find("#tally").textContent = t("tally", { done, all });
+    find("#all-progress").value = all ? done / all : 0;
     find("#zip").disabled = done === 0;
     find("#pause").textContent = t(this.queue.paused ? "resume" : "pause");
     find("#pause").disabled = this.queue.open.length === 0 && !this.queue.paused;
