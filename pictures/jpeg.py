@@ -80,11 +80,12 @@ def _check_frame(kind: int, body: bytes) -> None:
 
 
 def _count_scans(content: bytes, at: int) -> None:
-    scans = 1
-    for marker in _MARKER.finditer(content, at):
-        kind = marker[1][0]
-        if kind == _END:
-            return
-        scans += kind == _SCAN
+    """`at`: behind the head of the first. Raises BrokenPicture."""
+    if content.count(b"\xff\xda", at) < MAX_SCANS:
+        return
+    scans = 1  # not all of those need be: a telephone's JPEG may have a video behind its end
+    while (marker := _MARKER.search(content, at)) and marker[1][0] != _END:
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        scans += marker[1][0] == _SCAN
         if scans > MAX_SCANS:
             raise BrokenPicture(f"The JPEG has more than {MAX_SCANS} scans, made to keep decoders busy: save it anew.")

@@ -39,6 +39,7 @@ BUSY = {
     "BMP of runs beyond its row": bmp_of_runs(b"\1\0"),
     "BMP of runs of nothing": bmp_of_runs(b"\0\2\0\0"),
     "JPEG of many scans": JPEG[:-2] + SCAN * 20_000 + b"\xff\xd9",
+    "JPEG of many scans behind a comment that looks like its end": JPEG[:-2] + b"\xff\xfe\0\4\xff\xd9" + SCAN * 20_000 + b"\xff\xd9",
     "JPEG of many segments": JPEG[:2] + EXIF * 200_000 + JPEG[2:],
     "PNG of many chunks": PNG[:33] + chunk(b"IDAT", b"") * 300_000 + PNG[33:],
     "GIF of many comments": GIF[:-1].replace(b",\0\0\0\0", b"!\xfe" + b"\1a" * 300_000 + b"\0,\0\0\0\0", 1),
@@ -80,6 +81,11 @@ def test_large_texts_in_a_png_are_no_hindrance(kind: bytes) -> None:
 
 def test_many_segments_of_metadata_are_no_hindrance() -> None:
     content = JPEG[:2] + (b"\xff\xe2\xff\xff" + bytes(65_533)) * 500 + JPEG[2:]
+    assert off(read(content).pixels, (200, 80, 80)) <= 3
+
+
+def test_what_follows_a_jpegs_end_is_no_hindrance() -> None:
+    content = JPEG + b"\xff\xda" * 1000  # as a video may, behind a telephone's picture
     assert off(read(content).pixels, (200, 80, 80)) <= 3
 
 
