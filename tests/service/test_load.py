@@ -137,6 +137,7 @@ def test_sigterm_under_load_answers_what_is_in_and_then_ends(picture: bytes) -> 
         assert running.process.returncode in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_the_last_of_many_sizes_and_directions_needs_no_more_memory_than_the_first() -> None:
     random, photo = Random(0), Image.open(PHOTO)
 
