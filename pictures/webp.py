@@ -1,8 +1,8 @@
-"""WebP: its size, from its chunks; of an animation the first frame as a picture of its own, and where it lies. An orientation in its Exif
-does not count, as in Chromium."""
+"""WebP: its size and orientation, from its chunks; of an animation the first frame as a picture of its own, and where it lies."""
 
 import struct
 
+from pictures import tags
 from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
@@ -19,24 +19,25 @@ def parts(content: bytes) -> Parts:
         if at + 8 > len(content):
             return _of(content, told)
         kind, length = struct.unpack_from("<4sI", content, at)
-        if kind in (b"VP8X", b"ICCP", b"ANMF"):
+        if kind in (b"VP8X", b"ICCP", b"ANMF", b"EXIF"):
             told.setdefault(kind, content[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
     raise BrokenPicture(f"The WebP has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it anew.")
 
 
 def _of(content: bytes, told: dict[bytes, bytes]) -> Parts:
+    orientation = tags.orientation(told.get(b"EXIF", b"").removeprefix(b"Exif\0\0"))
     header, frame = told.get(b"VP8X", b""), told.get(b"ANMF", b"")
     if len(header) < 10:
-        return Parts(content, orientation=1)
+        return Parts(content, orientation=orientation)
     size = _number(header[4:7]) + 1, _number(header[7:10]) + 1
     if len(frame) <= _FRAME_HEADER:
-        return Parts(content, size=size, orientation=1)
+        return Parts(content, size=size, orientation=orientation)
     return Parts(
         _still(frame),
         size=size,
         canvas=(*size, 2 * _number(frame[:3]), 2 * _number(frame[3:6])),
-        orientation=1,
+        orientation=orientation,
         profile=told.get(b"ICCP") if header[0] & _PROFILE else None,
     )
 

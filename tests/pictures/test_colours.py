@@ -146,7 +146,6 @@ FILES = {
     "JPEG, two orientations": JPEG[:2] + segment(0xE1, b"Exif\0\0" + TURNED[:17] + b"\2" + TURNED[18:]) + JPEG[2:],
     "JPEG, CMYK": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG"),
     "WebP, alpha and profile": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "WEBP", lossless=True, icc_profile=display_p3()),
-    "WebP, an orientation in Exif": encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True, exif=b"Exif\0\0" + TURNED),
     "WebP, smaller than its canvas": webp_on_canvas(STILL_WEBP, (64, 48), (90, 70), (10, 8)),
     "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
     "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),

@@ -151,6 +151,7 @@ def turned(orientation: int) -> tuple[Image.Image, Image.Exif, NDArray]:
 WRITE: dict[str, Callable[[Image.Image, Image.Exif], bytes]] = {
     "JPEG": lambda picture, exif: encoded(picture, "JPEG", quality=100, subsampling=0, exif=exif),
     "PNG": lambda picture, exif: encoded(picture, "PNG", exif=exif),
+    "WebP": lambda picture, exif: encoded(picture, "WEBP", lossless=True, exif=exif),
     "AVIF": lambda picture, exif: encoded(picture, "AVIF", quality=100, subsampling="4:4:4", speed=8, exif=exif),
     "TIFF": lambda picture, exif: encoded(picture, "TIFF", exif=exif),
     "TIFF, packed": lambda picture, exif: encoded(picture, "TIFF", exif=exif, compression="tiff_lzw"),
