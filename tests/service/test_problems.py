@@ -112,8 +112,7 @@ def test_direction_is_required_in_the_address(service: Service, photo: bytes) ->
 
 
 def test_unknown_version_names_those_there_are(service: Service, photo: bytes) -> None:
-    there = [each["version"] for each in service.client.get("/directions").json() if each["direction"] == "photo2monet"]
-    assert assert_problem(service.translate(photo, version=99), 404)["versions"] == there
+    assert assert_problem(service.translate(photo, version=99), 404)["versions"] == [4]
 
 
 def test_a_compressed_body_is_told_to_come_as_it_is(service: Service, photo: bytes) -> None:

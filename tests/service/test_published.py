@@ -108,7 +108,7 @@ def test_idle_connections_stay_open_as_long_as_is_set(published: Service) -> Non
 
 def test_an_answer_that_the_client_has_is_304_before_anything_is_decoded(service: Service, photo: bytes) -> None:
     first = service.translate(photo, size=64)
-    assert re.fullmatch(r"photo2monet/\d+/\w+", first.headers["x-model"])
+    assert first.headers["x-model"].startswith("photo2monet/4/")
     known = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
     same = service.translate(photo, size=64, headers=known)
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", first.headers["etag"])

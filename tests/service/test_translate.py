@@ -233,7 +233,7 @@ def test_page_documentation_health_and_metrics_are_there(service: Service, photo
     assert "/translate" in service.client.get("/openapi.json").json()["paths"]
     assert service.client.get("/health/live").json() == {"status": "live"}
     metrics = service.client.get("/metrics").text
-    assert 'cyclegan_inference_seconds_count{direction="photo2monet",version=' in metrics
+    assert 'cyclegan_inference_seconds_count{direction="photo2monet",version="4"}' in metrics
     assert 'cyclegan_requests_total{path="/translate",status="200"}' in metrics
 
 
