@@ -74,11 +74,6 @@ class PixelBudget:
         self._free = self._all = pixels
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @property
-    def free(self) -> int:
-        """What can be had without waiting."""
-        return 0 if self._waiting else self._free
-
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
         pixels = min(pixels, self._all)

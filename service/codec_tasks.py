@@ -27,11 +27,10 @@ class Header:
     height: int
 
 
-def read_header(source: bytes | Path, max_pixels: int, size: int | None, at_once: int) -> tuple[Header, Picture | None]:
-    """What an upload says of itself; where that is no more than `at_once` pixels, it is decoded, too. Raises PictureError."""
+def read_header(source: bytes | Path, max_pixels: int) -> Header:
+    """Raises PictureError."""
     opened = _open(source, max_pixels)
-    header = Header(opened.format, opened.width, opened.height)
-    return header, decode(opened, size) if header.width * header.height <= at_once else None
+    return Header(opened.format, opened.width, opened.height)
 
 
 def decode_upload(source: bytes | Path, max_pixels: int, size: int | None) -> Picture:

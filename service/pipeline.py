@@ -4,13 +4,13 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from models.padding import Pixels
-from pictures.decode import Picture, fitted
+from pictures.decode import fitted
 from pictures.encode import check_size
 from pictures.errors import BrokenPicture
 from service import codec_tasks
@@ -32,8 +32,6 @@ BASE_MEMORY, BYTES_A_PIXEL = 2**30, 40
 """Address space of a codec: a decoder and what follows hold a picture several times, at up to 8 bytes a pixel."""
 LEAST_LIMIT, PATIENCE = 5.0, 20
 """A codec's task may take so many seconds, or so many times what it should by the measured rates."""
-SMALL = 512 * 512
-"""Pixels of a picture that is decoded with its header where it comes alone: handing it over twice would take longer."""
 
 T = TypeVar("T")
 
@@ -107,28 +105,21 @@ class Pipeline:
         """An answer for each upload in their order, or what was wrong with it: PictureError, or a Problem of its own.
 
         `parameters` are settled. Each picture goes through all of the `generators`, one after the other. Raises what concerns the
-        request as a whole, before more than one small picture is decoded: Busy, TooMuch, DeadlinePassed. Cancelled, its work is
-        stopped at once.
+        request as a whole, before any picture is decoded: Busy, TooMuch, DeadlinePassed. Cancelled, its work is stopped at once.
         """
 
         async def answer(picture: _Work | Exception) -> Answer | Exception:
             return picture if isinstance(picture, Exception) else await _outcome(self._answer(picture, parameters, generators, deadline))
 
         direction = parameters.direction
-        async with AsyncExitStack() as held:
-            at_once = SMALL if len(uploads) == 1 and self._whole.free >= SMALL else 0
-            if at_once:
-                await held.enter_async_context(self._whole.hold(at_once))
-            headers = [Work([Cost("codec", self._estimates.rates["header"], at_once)]) for _ in uploads]
-            with self._admission.admitted(direction, deadline - time.monotonic(), headers):
-                async with _until(deadline):
-                    opened = await asyncio.gather(*(_outcome(self._open(upload, parameters, generators, at_once)) for upload in uploads))
-            works = [each for each in opened if isinstance(each, _Work)]
-            self._estimates.check(works, lambda: self._estimates.advice([work.header for work in works], parameters, generators))
-            with self._admission.admitted(direction, deadline - time.monotonic(), works):
-                if not any(work.decoded for work in works):
-                    await held.aclose()
-                return await asyncio.gather(*map(answer, opened))
+        headers = [Work([Cost("codec", self._estimates.rates["header"], 0)]) for _ in uploads]
+        with self._admission.admitted(direction, deadline - time.monotonic(), headers):
+            async with _until(deadline):
+                opened = await asyncio.gather(*(_outcome(self._open(upload, parameters, generators)) for upload in uploads))
+        works = [each for each in opened if isinstance(each, _Work)]
+        self._estimates.check(works, lambda: self._estimates.advice([work.header for work in works], parameters, generators))
+        with self._admission.admitted(direction, deadline - time.monotonic(), works):
+            return await asyncio.gather(*map(answer, opened))
 
     async def translate_pixels(self, generator: Generator, pictures: Sequence[Pixels], deadline: float) -> list[Pixels]:
         """Pictures that need no codec, (h, w, 3) each, through one of engine.generator(…)'s: all of them, or none.
@@ -151,36 +142,24 @@ class Pipeline:
                     raise errors.exceptions[0] from None
         return [translation.result() for translation in translations]
 
-    async def _open(self, upload: Upload, parameters: Parameters, generators: Sequence[Generator], at_once: int) -> "_Work":
+    async def _open(self, upload: Upload, parameters: Parameters, generators: Sequence[Generator]) -> "_Work":
         """Raises PictureError and TooLarge."""
         begun = time.monotonic()
-        header, decoded = await self._in_codec(
-            "header",
-            at_once,
-            codec_tasks.read_header,
-            upload.source,
-            self.settings.max_pixels,
-            parameters.longest_side,
-            at_once,
-            first=True,
-        )
+        header = await self._in_codec("header", 0, codec_tasks.read_header, upload.source, self.settings.max_pixels, first=True)
         for generator in generators:
             self._check_size(generator, *fitted(header.width, header.height, parameters.longest_side))
         check_size(*output_size(header, parameters), parameters.format_for(header.format))
-        steps = self._estimates.steps(header, parameters, generators)
-        return _Work(steps[1:] if decoded else steps, upload, header, time.monotonic() - begun, decoded)
+        return _Work(self._estimates.steps(header, parameters, generators), upload, header, time.monotonic() - begun)
 
     async def _answer(self, work: "_Work", parameters: Parameters, generators: Sequence[Generator], deadline: float) -> Answer:
         """Raises PictureError and Problem."""
         begun, header, source, size = time.monotonic(), work.header, work.upload.source, parameters.longest_side
         width, height = fitted(header.width, header.height, size)
-        async with _until(deadline), nullcontext() if work.decoded else self._budget(generators[0], height, width):
-            picture = work.decoded
-            if picture is None:
-                picture = await self._in_codec(
-                    decoding(header, size), header.width * header.height, codec_tasks.decode_upload, source, self.settings.max_pixels, size
-                )
-                self._admission.done(work)
+        async with _until(deadline), self._budget(generators[0], height, width):
+            picture = await self._in_codec(
+                decoding(header, size), header.width * header.height, codec_tasks.decode_upload, source, self.settings.max_pixels, size
+            )
+            self._admission.done(work)
             decoded, pixels, translations = time.monotonic(), picture.pixels, []
             for generator in generators:
                 translations.append(await self.engine.translate(generator, pixels, deadline))
@@ -240,8 +219,6 @@ class _Work(Work):
     header: Header
     opening: float
     """Seconds that its header took."""
-    decoded: Picture | None
-    """Where it was decoded with its header."""
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> T | Exception:

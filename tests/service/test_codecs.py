@@ -168,7 +168,7 @@ def test_codecs_end_with_the_service_however_it_ends() -> None:
 @with_codecs
 async def test_what_is_wrong_with_a_picture_is_told_as_it_was_found(codecs: Codecs) -> None:
     with pytest.raises(NotAPicture):
-        await codecs.run(codec_tasks.read_header, b"not a picture", 100, None, 0, limit=PATIENT)
+        await codecs.run(codec_tasks.read_header, b"not a picture", 100, limit=PATIENT)
     with pytest.raises(TooManyPixels) as caught:
-        await codecs.run(codec_tasks.read_header, encode(np.zeros((20, 20, 3), np.uint8), "png", 90), 100, None, 0, limit=PATIENT)
+        await codecs.run(codec_tasks.read_header, encode(np.zeros((20, 20, 3), np.uint8), "png", 90), 100, limit=PATIENT)
     assert caught.value.limit == 100
