@@ -8,6 +8,9 @@ from PIL import Image
 
 from pictures.parts import Parts
 
+_ALPHA_OF_AVIF = [min(max(round((value - 16) * 255 / 219), 0), 255) for value in range(256)]
+"""Transparent up to 16 and opaque from 235 on, as in video: Chromium takes it so, although the standard has the whole range."""
+
 
 def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
     """A loaded image in a mode that can be resized and whose colours can be converted: L, RGB, CMYK, YCbCr or LAB, L and RGB also with
@@ -21,6 +24,8 @@ def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
         narrow = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
     elif image.mode == "1":
         narrow = image.convert("L")
+    if image.format == "AVIF" and narrow.mode[-1] == "A":
+        narrow.putalpha(narrow.getchannel("A").point(_ALPHA_OF_AVIF))
     if parts.key is not None:
         narrow.putalpha(_opaque(image, parts, parts.key))
     return narrow
