@@ -39,6 +39,7 @@ _PARTS: dict[str, Callable[[bytes], Parts]] = {
 }
 _READ = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
 """What Pillow misreads."""
+_DECODED_BY_OPENING = ("jxl",)
 _PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
 
@@ -58,24 +59,19 @@ class Picture:
 class Opened:
     """A file whose header has been read, and no more than that."""
 
-    image: Image.Image
+    image: Image.Image | None
+    """None: its decoder would decode all of it by opening it."""
     parts: Parts
     format: str
     name: str
     """How errors call it: empty, or the file's path."""
-
-    @property
-    def width(self) -> int:
-        """In pixels, before it is turned upright."""
-        return self.parts.canvas[0] if self.parts.canvas else self.image.width
-
-    @property
-    def height(self) -> int:
-        return self.parts.canvas[1] if self.parts.canvas else self.image.height
+    width: int
+    """In pixels, before it is turned upright."""
+    height: int
 
 
 def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
-    """The first picture in `source`, of which no more than the header has been read (of a JPEG XL, all). A file's path is named in errors.
+    """The first picture in `source`, of which no more than the header has been read. A file's path is named in errors.
     Raises NotAPicture, BrokenPicture, and TooManyPixels (None: never); OSError for a path that cannot be read."""
     content, name = (source, "") if isinstance(source, bytes) else (source.read_bytes(), str(source))
     with _named(name):
@@ -85,22 +81,25 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
             parts = _PARTS[file_format](content)
             if parts.size is not None:
                 _check_size(*parts.size, max_pixels)
-            image = _opened(file_format, parts)
+            image = _opened(file_format, parts) if file_format not in _DECODED_BY_OPENING else None
         except PictureError:
             raise
         except Exception as error:  # decoders raise anything at all
             raise _unopened(file_format, content, error) from error
-        opened = Opened(image, parts, file_format, name)
-        for width, height in (image.size, (opened.width, opened.height)):
-            _check_size(width, height, max_pixels)
-        return opened
+        sizes = [image.size] if image is not None else []
+        if parts.canvas:
+            sizes.append(parts.canvas[:2])
+        for size in sizes:
+            _check_size(*size, max_pixels)
+        return Opened(image, parts, file_format, name, *sizes[-1])
 
 
 def decode(opened: Opened, size: float | None) -> Picture:
     """The opened picture, its longest side shrunk to `size` pixels (None: as large as it is). Raises BrokenPicture."""
-    image, parts, (width, height) = opened.image, opened.parts, (opened.width, opened.height)
+    parts, width, height = opened.parts, opened.width, opened.height
     with _named(opened.name):
         try:
+            image = opened.image or _opened(opened.format, parts)
             target = fitted(width, height, size)
             if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
                 image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))

@@ -1,5 +1,5 @@
-"""JPEG XL: its size and depth, which its plugin tells only once it has decoded the picture (ISO/IEC 18181-1, D.2 and D.3), and what the
-plugin does not read as it is meant."""
+"""JPEG XL: its size and depth, which its plugin tells only once it has decoded the picture (ISO/IEC 18181-1, D.2 and D.3), without a JPEG
+that is packed in it; samples of more than 8 bits, and of an animation the first frame."""
 
 import importlib
 import io
@@ -9,16 +9,44 @@ from PIL import Image
 
 from pictures.errors import BrokenPicture
 from pictures.heif import boxes
+from pictures.orientation import upright_size
 from pictures.parts import Parts
 from pictures.samples import narrowed, stretched
 
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+_TIMES = (0, 0, 10, 30), (0, 0, 8, 10), (0, 3, 16, 32)
+"""Bits of an animation's ticks in a second, of what they are divided by, and of how often it is shown, by the two bits before each."""
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture."""
     take = _bits(_codestream(content)[2:])
+    width, height = _size(take)
+    turned, animated, depth = _described(take)
+    size = upright_size(width, height, turned)
+    return Parts(_without_jpeg(content), size=size, canvas=(*size, 0, 0), orientation=1, depth=depth, misread=depth != 8 or animated)
+
+
+def read(parts: Parts) -> Image.Image:
+    """In 8 bits, by libjxl itself: the plugin reads an animation's last frame, and cuts off samples of more bits, which are in
+    `info["samples"]`, (h, w, channels) in uint16. Raises anything at all."""
+    image = Image.open(io.BytesIO(parts.content), formats=["JXL"])
+    samples = importlib.import_module("imagecodecs").jpegxl_decode(parts.content, index=0)
+    samples = samples.reshape(*samples.shape[:2], -1)
+    mode = _MODES.get(samples.shape[2])
+    if mode is None:  # with channels that are no colours
+        return image
+    narrow = samples
+    if parts.depth != 8:
+        image.info["samples"] = samples = stretched(samples, parts.depth)
+        narrow = narrowed(samples, 16, False, False)
+    own = Image.frombytes(mode, samples.shape[1::-1], narrow.tobytes())
+    own.info = image.info
+    return own
+
+
+def _size(take: Callable[[int], int]) -> tuple[int, int]:
     small = take(1)
 
     def side() -> int:
@@ -26,40 +54,28 @@ def parts(content: bytes) -> Parts:
 
     height = side()
     ratio = _RATIOS.get(take(3))
-    width = height * ratio[0] // ratio[1] if ratio else side()
-    depth = _depth(take)
-    return Parts(content, size=(width, height), orientation=1, depth=depth, misread=depth != 8 or _holds_jpeg(content))
+    return height * ratio[0] // ratio[1] if ratio else side(), height
 
 
-def read(parts: Parts) -> Image.Image:
-    """By libjxl itself, in 8 bits: the plugin takes a JPEG out that is packed in it, which browsers decode otherwise, and cuts off samples
-    of more bits, which are in `info["samples"]`, (h, w, channels) in uint16. Raises anything at all."""
-    image = Image.open(io.BytesIO(parts.content), formats=["JXL"])
-    samples = importlib.import_module("imagecodecs").jpegxl_decode(parts.content, index=0)
-    samples = samples.reshape(*samples.shape[:2], -1)
-    mode = _MODES.get(samples.shape[2])
-    if mode is None:  # with channels that are no colours
-        return image
-    deep = parts.depth != 8
-    if deep:
-        samples = stretched(samples, parts.depth)
-    own = Image.frombytes(mode, samples.shape[1::-1], (narrowed(samples, 16, False, False) if deep else samples).tobytes())
-    own.info["icc_profile"] = image.info.get("icc_profile")
-    if deep:
-        own.info["samples"] = samples
-    return own
-
-
-def _depth(take: Callable[[int], int]) -> int:
-    """Bits of a sample, behind the size; 8 where they are not told, or behind what is rare."""
+def _described(take: Callable[[int], int]) -> tuple[int, bool, int]:
+    """Behind the size: the orientation, by which the decoder turns it; whether it is an animation; and bits of a sample, 8 where they are
+    not told, or behind a preview, which is rare."""
+    turned, animated = 1, False
     if take(1):
-        return 8
+        return turned, animated, 8
     if take(1):
-        take(3)  # the orientation, by which the decoder turns it
-        if take(1) or take(1) or take(1):  # a size to be shown at, a preview, an animation
-            return 8
+        turned = take(3) + 1
+        if take(1):  # a size to be shown at
+            _size(take)
+        if take(1):
+            return turned, animated, 8
+        animated = bool(take(1))
+        if animated:
+            for widths in _TIMES:
+                take(widths[take(2)])
+            take(1)
     floating, which = take(1), take(2)
-    return ((32, 16, 24) if floating else (8, 10, 12))[which] if which < 3 else take(6) + 1
+    return turned, animated, ((32, 16, 24) if floating else (8, 10, 12))[which] if which < 3 else take(6) + 1
 
 
 def _bits(header: bytes) -> Callable[[int], int]:
@@ -85,5 +101,13 @@ def _codestream(content: bytes) -> bytes:
     raise BrokenPicture("The JPEG XL ends before its pixels: send it whole.")
 
 
-def _holds_jpeg(content: bytes) -> bool:
-    return content[:2] != b"\xff\x0a" and any(kind == b"jbrd" for kind, *_ in boxes(content, 0, len(content)))
+def _without_jpeg(content: bytes) -> bytes:
+    """A decoder that finds how to make a packed JPEG again would do so and decode that, which browsers do not."""
+    if content[:2] == b"\xff\x0a":
+        return content
+    kept, at = [], 0
+    for kind, _, end in boxes(content, 0, len(content)):
+        if kind != b"jbrd":
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)

@@ -135,8 +135,13 @@ FILES = {
     "AVIF, Display P3 in its stream alone": P3_IN_STREAM,
     "AVIF, profile": encoded(Image.fromarray(GRADIENT), "AVIF", quality=100, subsampling="4:4:4", icc_profile=display_p3()),
     **{f"AVIF, {bits} bits, {name}": hdr_avif(transfer, bits) for name, transfer in [("PQ", 16), ("HLG", 18)] for bits in (10, 12)},
+    **{
+        f"AVIF, soft alpha, quality {quality}": encoded(Image.fromarray(np.dstack([GRADIENT, RAMP])), "AVIF", quality=quality, speed=8)
+        for quality in (80, 100)
+    },
     "JXL, PQ, 16 bits": PQ_OF_SIXTEEN_BITS,
     "JXL, a JPEG packed in it": imagecodecs.jpegxl_encode_jpeg(JPEG),
+    "JXL, an animation": imagecodecs.jpegxl_encode(np.stack([GRADIENT, GRADIENT[::-1]]), lossless=True),
     "JPEG, grey, linear profile": encoded(Image.fromarray(RAMP), "JPEG", icc_profile=grey_profile(1.0)),
     "JPEG, profile with HLG": encoded(Image.fromarray(GRADIENT), "JPEG", icc_profile=HLG_PROFILE),
     "JPEG, CMYK, profile of RGB with HLG": encoded(Image.fromarray(GRADIENT).convert("CMYK"), "JPEG", icc_profile=HLG_PROFILE),
