@@ -25,6 +25,8 @@ class Parts:
     """Bits of a sample."""
     key: tuple[int, ...] | None = None
     """The colour that is transparent, in samples of `depth` bits: grey, or red, green and blue."""
+    grey: bool = False
+    """Although the decoder may make RGB of it."""
     white_is_zero: bool = False
     """Where the decoder does not turn it around."""
     unbounded: bool = False

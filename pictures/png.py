@@ -21,11 +21,15 @@ def parts(content: bytes) -> Parts:
     kept: list[bytes] = []
     frame: list[bytes] = []
     told: dict[bytes, bytes] = {}
-    control, pixels_seen = b"", False
+    control, animated, pixels_seen = b"", False, False
     for kind, body, whole in _chunks(content):
         match kind:
             case b"CgBI":
                 raise NotAPicture("This is a PNG of an iPhone app (CgBI), which is not taken: take it out of the app as an ordinary PNG.")
+            case b"acTL" if not pixels_seen:
+                animated = any(body[:4])  # its number of frames
+            case b"fcTL" | b"fdAT" if not animated:
+                pass
             case b"fcTL" if not (control or pixels_seen):
                 control = body  # of the first frame, which is the picture itself
             case b"fcTL" if not control and len(body) >= 26:
@@ -37,6 +41,8 @@ def parts(content: bytes) -> Parts:
                 frame.append(body[4:])
             case b"tRNS" if told.get(b"IHDR", b"")[9:10] != b"\3":
                 told[kind] = body  # the colour that is transparent; a palette's transparency is its decoder's business
+            case b"PLTE" if 3 <= len(body) < 3 * 256:  # beyond which all is of the last colour, as in browsers
+                kept.append(_chunk(kind, body + body[-3:] * (256 - len(body) // 3)))
             case b"IHDR" | b"PLTE" | b"tRNS" | b"IDAT" | b"IEND":
                 pixels_seen |= kind == b"IDAT"
                 kept.append(whole)
@@ -61,6 +67,7 @@ def parts(content: bytes) -> Parts:
         signal=signals.from_numbers(*numbers, _peak(told)) if numbers else _gamma(told),
         key=_key(told.get(b"tRNS", b""), colour_type, depth),
         depth=depth,
+        grey=colour_type in (0, 4),
     )
 
 

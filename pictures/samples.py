@@ -24,6 +24,8 @@ def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
         narrow = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
     elif image.mode == "1":
         narrow = image.convert("L")
+    elif parts.grey and image.mode == "RGBA":
+        narrow = image.convert("LA")
     if image.format == "AVIF" and narrow.mode[-1] == "A":
         narrow.putalpha(narrow.getchannel("A").point(_ALPHA_OF_AVIF))
     if parts.key is not None:

@@ -63,6 +63,7 @@ PQ_OF_SIXTEEN_BITS = base64.b64decode(
 )
 """JPEG XL of 32 × 16 pixels, dark ones and bright ones, by cjxl."""
 TURNED = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+STILL = encoded(Image.fromarray(GRADIENT), "PNG", save_all=True, append_images=[solid((0, 0, 255), (64, 48))], default_image=True)
 STILL_WEBP = encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True)
 STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
 
@@ -123,6 +124,10 @@ FILES = {
     "PNG, grey, profile of RGB": png(GREY, iccp(display_p3())),
     "PNG, RGB, profile of grey": png(GRADIENT, iccp(grey_profile(1.0))),
     "PNG, grey and alpha, gAMA 1": png(TWO, gamma(1)),
+    "PNG, grey and alpha of 16 bits, linear profile": png(TWO.astype(int) * 257, iccp(grey_profile(1.0)), 16),
+    "PNG, a palette without its last colours": png(RAMP >> 4, chunk(b"PLTE", GRADIENT[20, ::8].tobytes()), depth=4),
+    "PNG, frames without the chunk that says how many": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), b""),
+    "PNG, no frames but one": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), chunk(b"acTL", bytes(8))),
     "PNG, RGB and alpha, Display P3": png(np.dstack([GRADIENT, RAMP]), cicp(12, 13)),
     "PNG, palette, Display P3": png(RAMP >> 4, cicp(12, 13) + chunk(b"PLTE", GRADIENT[::3, ::4].reshape(-1)[:48].tobytes()), depth=4),
     "PNG, 16 bits, gAMA 1": png(GRADIENT.astype(int) * 257, gamma(1), 16),
