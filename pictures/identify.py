@@ -60,8 +60,11 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"FLIF", "a FLIF picture", _EXPORT),
     (b"icns", "an Apple icon (ICNS)", _EXPORT),
     (b"\0\0\1\0", "a Windows icon (ICO)", _EXPORT),
-    (b"\0\0\2\0\0\0", "a Targa picture (TGA)", _EXPORT),
+    *((mark, "a Targa picture (TGA)", _EXPORT) for mark in (b"\0\0\2\0\0\0", b"\0\0\x0a\0\0\0")),
     (b"\0\0\2\0", "a Windows cursor (CUR)", _EXPORT),
+    *((b"\x0a%c\1" % version, "a PCX picture", _EXPORT) for version in (0, 2, 3, 4, 5)),
+    (b"\x01\xda", "an SGI picture", _EXPORT),
+    (b"\x59\xa6\x6a\x95", "a Sun raster picture", _EXPORT),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _RENDER),
     (b"\x8aMNG\r\n\x1a\n", "an MNG animation", _FRAME),
     (b"%PDF", *_PDF),
@@ -108,6 +111,8 @@ _TEXTS: list[tuple[str, str, str]] = [
     (r"((https?|ftp|file|s3|gs)://|blob:|www\.)\S*\s*$", "an address", "fetch what is there and send its bytes"),
     (rf"[^\n]{{1,255}}({_NAMES})\s*$", "a file's name", _CURL),
     (r"\w{1,40}=\S*\s*$", "a form's fields, URL-encoded", _AS_FILE),
+    (r"/\* XPM \*/", "an XPM picture", _EXPORT),
+    (r"(/\*.*?\*/\s*)?#define\s+\w*width", "an XBM picture", _EXPORT),
     (r"\{\\rtf", "an RTF document", "send the pictures in it"),
     (r"%pdf", *_PDF),
     (r"[\[{]", "JSON", _AS_FILE),
@@ -160,6 +165,10 @@ def what_else(content: bytes) -> tuple[str, str]:
         return _RIFF[content[8:12]]
     if content[257:262] == b"ustar":
         return "a tar archive", _UNPACK
+    if content[:4] == b"\1\0\0\0" and content[40:44] == b" EMF":
+        return "a Windows metafile (EMF)", _RENDER
+    if content[4:6] in (b"\x11\xaf", b"\x12\xaf"):
+        return "an FLI or FLC animation", _FRAME
     if content[128:132] == b"DICM":
         return "a DICOM picture", _EXPORT
     if content[4:8] in (b"moov", b"mdat", b"wide", b"free"):

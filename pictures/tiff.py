@@ -28,9 +28,11 @@ _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "comp
 
 def parts(content: bytes) -> Parts:
     """Raises BrokenPicture, NotAPicture."""
+    if content[4:12] == b"\x10\0\0\0CR\2\0":
+        raise _raw("CR2")
     everything = list(directories(content))
     first = everything[0]
-    _refuse_raw(content, everything)
+    _refuse_raw(everything)
     if first.stored() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
         raise BrokenPicture("The TIFF's directory names more than there is in the file: save it anew.")
     if first.number(_PHOTOMETRIC) == _CMYK and first.number(_EXTRA) in (_PREMULTIPLIED, _STRAIGHT):
@@ -61,26 +63,29 @@ def described(content: bytes) -> str:
     )
 
 
-def _refuse_raw(content: bytes, everything: list[Directory]) -> None:
+def _refuse_raw(everything: list[Directory]) -> None:
     first = everything[0]
     dng = any(_DNG_VERSION in directory.entries for directory in everything)
     mosaic = any(directory.number(_PHOTOMETRIC) in _MOSAICS for directory in everything)
     packed = any(directory.number(_COMPRESSION) in _RAW_COMPRESSIONS for directory in everything)
     thumbnail = first.number(_SUBFILE) & 1
-    cr2 = content[4:12] == b"\x10\0\0\0CR\2\0"
-    if not (dng or mosaic or packed or thumbnail or cr2):
-        return
-    maker = first.text(_MAKE)
-    suffix = "DNG" if dng else "CR2" if cr2 else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
-    kind = f"a camera's raw file ({suffix or maker or 'its first picture is a thumbnail'})"
-    raise NotAPicture(f"This is {kind}, and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF.")
+    if dng or mosaic or packed or thumbnail:
+        maker = first.text(_MAKE)
+        suffix = "DNG" if dng else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
+        raise _raw(suffix or maker or "its first picture is a thumbnail")
+
+
+def _raw(name: str) -> NotAPicture:
+    return NotAPicture(
+        f"This is a camera's raw file ({name}), and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF."
+    )
 
 
 def _is_misread(first: Directory) -> bool:
-    """By Pillow, or not read at all once it is open: planes of 16 bits or premultiplied, signed bytes, WebP inside, and packed numbers of
-    32 bits or with signs that are not in the processor's order."""
+    """By Pillow, or not read at all once it is open: planes of 16 bits or of more than colours, signed bytes, WebP inside, and packed
+    numbers of 32 bits or with signs that are not in the processor's order."""
     bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
-    planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or first.number(_EXTRA) == _PREMULTIPLIED)
+    planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or _EXTRA in first.entries)
     swapped = first.order == ">" and (bits == 32 or signed) and first.number(_COMPRESSION, 1) != 1
     return planes or swapped or (signed and bits == 8) or first.number(_COMPRESSION) in _UNKNOWN_TO_PILLOW
 

@@ -70,6 +70,17 @@ TIFFS: dict[str, tuple[bytes, NDArray]] = {
         written(planes(np.dstack([GRADIENT // 2, OPAQUE // 2 + 1])), photometric="rgb", extrasamples=[1], planarconfig="separate"),
         GRADIENT // 2 + 127,
     ),
+    **{
+        f"grey with alpha, in planes, {compression}": (
+            written(planes(np.dstack([RAMP, OPAQUE])), photometric="minisblack", extrasamples=[2], planarconfig="separate",
+                    compression=compression),
+            GREY,
+        )
+        for compression in (None, "lzw")
+    },
+    "alpha and one more, in planes": (
+        written(planes(np.dstack([GRADIENT, OPAQUE, RAMP])), photometric="rgb", extrasamples=[2, 0], planarconfig="separate"), GRADIENT
+    ),
     "premultiplied": (written(np.dstack([GRADIENT // 2, OPAQUE // 2 + 1]), photometric="rgb", extrasamples=[1]), GRADIENT // 2 + 127),
 }  # fmt: skip
 
