@@ -17,6 +17,7 @@ SUFFIXES = frozenset(_SUFFIXES.split())
 _EXPORT = "export it as JPEG, PNG or TIFF and send that"
 _FRAME = "send a picture of it, as JPEG or PNG"
 _UNPACK = "unpack it and send the pictures in it"
+_UNCOMPRESSED = "send the picture itself, without compressing it or the body"
 _RENDER = "export it as PNG and send that"
 _PAGE = "send the picture itself, not the page that shows it"
 _CURL = "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
@@ -78,10 +79,11 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "a video (WMV)", _FRAME),
     (b"ID3", "music (MP3)", "send a picture"),
     (b"fLaC", "music (FLAC)", "send a picture"),
-    (b"\x1f\x8b", "a file compressed with gzip", "send the picture itself, without compressing it or the body"),
+    (b"\x1f\x8b", "a file compressed with gzip", _UNCOMPRESSED),
+    *((b"x" + level, "a file compressed with zlib", _UNCOMPRESSED) for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")),
     (b"BZh", "a file compressed with bzip2", _UNPACK),
     (b"\xfd7zXZ\0", "a file compressed with xz", _UNPACK),
-    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", "send the picture itself, without compressing it or the body"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", _UNCOMPRESSED),
     (b"PK\3\4", "a ZIP archive (or an office document, or a Krita or OpenRaster one)", _UNPACK),
     (b"PK\5\6", "a ZIP archive with nothing in it", "send a picture"),
     (b"Rar!", "a RAR archive", _UNPACK),

@@ -10,7 +10,7 @@ MAX_STRIPS = 2**20
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _ORIENTATION, _PER_PIXEL = 254, 258, 259, 262, 271, 273, 274, 277
 _PLANAR, _PALETTE, _TILES, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION = 284, 320, 324, 338, 339, 50706
 _PREMULTIPLIED, _STRAIGHT = 1, 2
-_CMYK = 5
+_CMYK, _YCBCR = 5, 6
 _UNKNOWN_TO_PILLOW = (50001,)
 """Compressions: WebP."""
 _MOSAICS, _RAW_COMPRESSIONS = (32803, 34892), (32767, 32770, 34713, 65535)
@@ -82,12 +82,13 @@ def _raw(name: str) -> NotAPicture:
 
 
 def _is_misread(first: Directory) -> bool:
-    """By Pillow, or not read at all once it is open: planes of 16 bits or of more than colours, signed bytes, WebP inside, and packed
-    numbers of 32 bits or with signs that are not in the processor's order."""
+    """By Pillow, or not read at all once it is open: planes of 16 bits or of more than colours, signed bytes, WebP inside, packed
+    numbers of 32 bits or with signs that are not in the processor's order, and YCbCr that is not packed."""
     bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
     planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or _EXTRA in first.entries)
     swapped = first.order == ">" and (bits == 32 or signed) and first.number(_COMPRESSION, 1) != 1
-    return planes or swapped or (signed and bits == 8) or first.number(_COMPRESSION) in _UNKNOWN_TO_PILLOW
+    loose = first.number(_PHOTOMETRIC) == _YCBCR and first.number(_COMPRESSION, 1) == 1
+    return planes or swapped or loose or (signed and bits == 8) or first.number(_COMPRESSION) in _UNKNOWN_TO_PILLOW
 
 
 def _for_decoder(content: bytes, first: Directory) -> bytes:

@@ -1,10 +1,11 @@
-"""TIFFs that Pillow does not read, or not as they are meant: by tifffile, which reads more of them where imagecodecs is installed."""
+"""TIFFs that Pillow does not read, or not as they are meant: by tifffile, which reads more of them where imagecodecs is installed, or by
+libtiff."""
 
 import io
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from pictures.parts import Parts
 from pictures.samples import narrowed
@@ -20,9 +21,11 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def read(parts: Parts) -> Image.Image:
-    """The first picture, in 8 bits: L, LA, RGB, RGBA or CMYK. Raises anything at all."""
+    """The first picture, in 8 bits: L, LA, RGB, RGBA, CMYK or YCbCr. Raises anything at all."""
     with tifffile.TiffFile(io.BytesIO(parts.content)) as file:
         page = file.pages.first
+        if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
+            return _by_libtiff(parts.content)
         if page.bitspersample == 24 and page.sampleformat != tifffile.SAMPLEFORMAT.IEEEFP:
             raise ValueError("whole numbers of 24 bits, of which tifffile does not know the order of their bytes")
         samples = page.asarray()
@@ -43,3 +46,12 @@ def read(parts: Parts) -> Image.Image:
     if icc is not None:
         image.info["icc_profile"] = icc.value
     return image
+
+
+def _by_libtiff(content: bytes) -> Image.Image:
+    """By which Pillow reads only what is packed, unless it is told otherwise."""
+    TiffImagePlugin.READ_LIBTIFF = True
+    try:
+        return Image.open(io.BytesIO(content), formats=["TIFF"])
+    finally:
+        TiffImagePlugin.READ_LIBTIFF = False

@@ -5,6 +5,7 @@ import gzip
 import json
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ NAMED: dict[str, tuple[bytes, str]] = {
     "JSON": (json.dumps({"image": base64.b64encode(JPEG).decode()}).encode(), "JSON.*multipart/form-data"),
     "an address": (b"https://example.com/photo.jpg\n", "an address.*fetch"),
     "gzip": (gzip.compress(JPEG), "compressed with gzip"),
+    "zlib": (zlib.compress(JPEG), "compressed with zlib"),
     "a page": (b"<!DOCTYPE html><html><img src=photo.jpg>", "an HTML page"),
     "SVG": (b'<?xml version="1.0"?>\n<!-- drawn --><svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing.*PNG"),
     "PDF": (b"%PDF-1.7\n", "a PDF document"),

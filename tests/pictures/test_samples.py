@@ -19,6 +19,8 @@ OPAQUE = np.full_like(RAMP, 255)
 CMYK = np.asarray(Image.fromarray(GRADIENT).convert("CMYK"))
 STRAIGHT = {"extrasamples": ["unassalpha"], "planarconfig": "contig"}
 UNIT = RAMP / np.float32(255)
+BLOCKS = RAMP.reshape(24, 2, 32, 2).swapaxes(1, 2).reshape(24, 32, 4)
+"""Of two by two."""
 
 
 def written(samples: NDArray, **options: object) -> bytes:
@@ -61,6 +63,9 @@ TIFFS: dict[str, tuple[bytes, NDArray]] = {
     "32 bits of three channels": (written(GRADIENT.astype(np.uint32) * 0x1010101, photometric="rgb"), GRADIENT),
     "BigTIFF, big-endian": (written(GRADIENT, photometric="rgb", bigtiff=True, byteorder=">"), GRADIENT),
     "CMYK of 16 bits": (written(CMYK.astype(np.uint16) * 257, photometric="separated"), GRADIENT),
+    "YCbCr, a colour for two by two pixels": (
+        tiff(np.dstack([BLOCKS, np.full((24, 32, 2), 128, np.uint8)]).tobytes(), {258: (3, 8), 262: (3, 6), 277: (3, 3)}), GREY
+    ),
     "a palette written with 8 bits": (
         written(RAMP, photometric="palette", colormap=np.stack([np.arange(256), np.arange(256)[::-1], np.full(256, 9)]).astype(np.uint16)),
         np.dstack([RAMP, 255 - RAMP, np.full_like(RAMP, 9)]),
