@@ -16,6 +16,7 @@ _BGRA = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 
 
 def parts(content: bytes) -> Parts:
+    content = _with_common_header(content)
     header_size = int.from_bytes(content[14:18], "little")
     if header_size < 40 or len(content) < _FILE_HEADER + max(40, min(header_size, _V5)):
         return Parts(content, orientation=1)
@@ -31,6 +32,17 @@ def parts(content: bytes) -> Parts:
     if masks is None or width <= 0:
         return Parts(content, orientation=1, size=size, profile=profile)
     return Parts(_with_bytes(content, width, height, bits, masks), orientation=1, size=size, profile=profile)
+
+
+def _with_common_header(content: bytes) -> bytes:
+    """Of 40 bytes, where OS/2 has left zeros at the end of it out; and with no more colours in its palette than there can be."""
+    header_size = int.from_bytes(content[14:18], "little")
+    if 16 <= header_size < 40:
+        offset = int.from_bytes(content[10:14], "little") + 40 - header_size
+        header = content[18 : _FILE_HEADER + header_size].ljust(36, b"\0")
+        content = content[:10] + struct.pack("<II", offset, 40) + header + content[_FILE_HEADER + header_size :]
+    bits, used = int.from_bytes(content[28:30], "little"), int.from_bytes(content[46:50], "little")
+    return content[:46] + bytes(4) + content[50:] if header_size >= 16 and bits <= 8 and used > 2**bits else content
 
 
 def read(parts: Parts) -> Image.Image:

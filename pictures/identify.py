@@ -20,6 +20,7 @@ _UNPACK = "unpack it and send the pictures in it"
 _UNCOMPRESSED = "send the picture itself, without compressing it or the body"
 _RENDER = "export it as PNG and send that"
 _PAGE = "send the picture itself, not the page that shows it"
+_TARGA = "a Targa picture (TGA)"
 _CURL = "send the picture's bytes (with curl: -F image=@photo.jpg, with the @)"
 _PDF = ("a PDF document", "export its page as JPEG or PNG and send that")
 _AS_FILE = "send the picture's bytes as a file of multipart/form-data, or as the body itself"
@@ -61,9 +62,13 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"FLIF", "a FLIF picture", _EXPORT),
     (b"icns", "an Apple icon (ICNS)", _EXPORT),
     (b"\0\0\1\0", "a Windows icon (ICO)", _EXPORT),
-    *((mark, "a Targa picture (TGA)", _EXPORT) for mark in (b"\0\0\2\0\0\0", b"\0\0\x0a\0\0\0")),
+    (b"\0\0\2\0\0\0", _TARGA, _EXPORT),
     (b"\0\0\2\0", "a Windows cursor (CUR)", _EXPORT),
     *((b"\x0a%c\1" % version, "a PCX picture", _EXPORT) for version in (0, 2, 3, 4, 5)),
+    (b"\xb1\x68\xde\x3a", "a PCX fax (DCX)", _EXPORT),
+    (b"\x28\0\0\0", "a bitmap without its file header (DIB)", _EXPORT),
+    *((mark, "a Microsoft Paint picture (MSP)", _EXPORT) for mark in (b"DanM", b"LinS")),
+    *((mark, "a game's texture (BLP)", _EXPORT) for mark in (b"BLP1", b"BLP2")),
     (b"\x01\xda", "an SGI picture", _EXPORT),
     (b"\x59\xa6\x6a\x95", "a Sun raster picture", _EXPORT),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)", _RENDER),
@@ -106,6 +111,9 @@ _HEIF_OTHERS = {
     b"avci": ("an AVC picture in HEIF", _EXPORT),
 }
 _RIFF = {b"WAVE": ("a sound (WAV)", "send a picture"), b"AVI ": ("a video (AVI)", _FRAME), b"ACON": ("a Windows cursor (ANI)", _EXPORT)}
+_TARGA_HEADER = re.compile(
+    rb"(?s).(?:\x00[\x02\x03\x0a\x0b]\x00{5}.{8}[\x08\x0f\x10\x18\x20]|\x01[\x01\x09]\x00\x00..[\x0f\x10\x18\x20].{8}\x08)"
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+=*")
 _NAMES = "|".join(map(re.escape, sorted(SUFFIXES)))
 _TEXTS: list[tuple[str, str, str]] = [
@@ -177,6 +185,8 @@ def what_else(content: bytes) -> tuple[str, str]:
         return "a video (QuickTime)", _FRAME
     if re.match(rb"--\S{1,70}\r?\ncontent-", content[:100], re.IGNORECASE):
         return "a form", "send it as Content-Type: multipart/form-data; boundary=…"
+    if _TARGA_HEADER.match(content) or content[-18:-2] == b"TRUEVISION-XFILE":
+        return _TARGA, _EXPORT
     if content[:2] == b"BM":
         return "a BMP without a header that is known", _EXPORT
     if not content.strip(b"\0"):

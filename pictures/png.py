@@ -27,7 +27,7 @@ def parts(content: bytes) -> Parts:
             case b"CgBI":
                 raise NotAPicture("This is a PNG of an iPhone app (CgBI), which is not taken: take it out of the app as an ordinary PNG.")
             case b"acTL" if not pixels_seen:
-                animated = any(body[:4])  # its number of frames
+                animated = 0 < int.from_bytes(body[:4], "big") < 2**31  # its number of frames
             case b"fcTL" | b"fdAT" if not animated:
                 pass
             case b"fcTL" if not (control or pixels_seen):

@@ -65,6 +65,7 @@ PQ_OF_SIXTEEN_BITS = base64.b64decode(
 TURNED = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
 STILL = encoded(Image.fromarray(GRADIENT), "PNG", save_all=True, append_images=[solid((0, 0, 255), (64, 48))], default_image=True)
 STILL_WEBP = encoded(Image.fromarray(GRADIENT), "WEBP", lossless=True)
+BMP_OF_PALETTE = encoded(Image.fromarray(GRADIENT).quantize(256), "BMP")
 STILL_GIF = encoded(Image.fromarray(GRADIENT).quantize(16), "GIF")
 
 
@@ -127,6 +128,7 @@ FILES = {
     "PNG, grey and alpha of 16 bits, linear profile": png(TWO.astype(int) * 257, iccp(grey_profile(1.0)), 16),
     "PNG, a palette without its last colours": png(RAMP >> 4, chunk(b"PLTE", GRADIENT[20, ::8].tobytes()), depth=4),
     "PNG, frames without the chunk that says how many": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), b""),
+    "PNG, too many frames": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), chunk(b"acTL", b"\xff" * 4 + bytes(4))),
     "PNG, no frames but one": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), chunk(b"acTL", bytes(8))),
     "PNG, RGB and alpha, Display P3": png(np.dstack([GRADIENT, RAMP]), cicp(12, 13)),
     "PNG, palette, Display P3": png(RAMP >> 4, cicp(12, 13) + chunk(b"PLTE", GRADIENT[::3, ::4].reshape(-1)[:48].tobytes()), depth=4),
@@ -160,6 +162,10 @@ FILES = {
     "GIF, smaller than its canvas": gif_on_canvas(STILL_GIF, (90, 70), (10, 7)),
     "GIF, beyond its canvas": gif_on_canvas(STILL_GIF, (50, 40), (30, 20)),
     **{f"BMP, {name}": bmp_of_palette(*of) for name, of in BMPS_OF_PALETTES.items()},
+    "BMP, a palette of too many colours": BMP_OF_PALETTE[:46] + struct.pack("<I", 300) + BMP_OF_PALETTE[50:],
+    "BMP, OS/2's header of 16 bytes": (
+        BMP_OF_PALETTE[:10] + struct.pack("<II", len(BMP_OF_PALETTE) - 64 * 48 - 24, 16) + BMP_OF_PALETTE[18:30] + BMP_OF_PALETTE[54:]
+    ),
     "BMP, 10 bits a channel": bmp(32, 3, TEN_BITS, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF), header=52),
     "BMP, alpha": bmp(
         32, 3, np.dstack([GRADIENT[::-1, :, ::-1], RAMP]).view("<u4")[..., 0],
