@@ -110,7 +110,8 @@ def test_an_animation_takes_no_memory_before_its_size_is_known() -> None:
 
 def test_a_frame_larger_than_its_canvas_counts() -> None:
     control = struct.pack(">7IHHBB", 0, 20_000, 20_000, 0, 0, 1, 1, 0, 0, 0, 0)[:26]
-    content = png(np.zeros((4, 4, 3), np.uint8), after=chunk(b"fcTL", control) + chunk(b"fdAT", bytes(8)))
+    one = chunk(b"acTL", struct.pack(">II", 1, 0))
+    content = png(np.zeros((4, 4, 3), np.uint8), one, after=chunk(b"fcTL", control) + chunk(b"fdAT", bytes(8)))
     with pytest.raises(PictureError, match="20000 × 20000"):
         open_picture(content, 50_000_000)
 
