@@ -39,6 +39,8 @@ def parts(content: bytes) -> Parts:
                 break
             case b"fdAT" if frame:
                 frame.append(body[4:])
+            case b"tRNS" if pixels_seen:
+                pass  # too late, as for browsers
             case b"tRNS" if told.get(b"IHDR", b"")[9:10] != b"\3":
                 told[kind] = body  # the colour that is transparent; a palette's transparency is its decoder's business
             case b"PLTE" if 3 <= len(body) < 3 * 256:  # beyond which all is of the last colour, as in browsers
@@ -128,7 +130,7 @@ def _key(body: bytes, colour_type: int, depth: int) -> tuple[int, ...] | None:
     channels = {0: 1, 2: 3}.get(colour_type)
     if channels is None or len(body) != 2 * channels:
         return None
-    return tuple(value & (2**depth - 1) for value in struct.unpack(f">{channels}H", body))
+    return tuple(value & (2 ** max(depth, 8) - 1) for value in struct.unpack(f">{channels}H", body))
 
 
 def _first_frame(kept: list[bytes], frame: list[bytes], control: bytes, header: bytes) -> list[bytes]:

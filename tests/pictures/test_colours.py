@@ -126,6 +126,8 @@ FILES = {
     "PNG, RGB, profile of grey": png(GRADIENT, iccp(grey_profile(1.0))),
     "PNG, grey and alpha, gAMA 1": png(TWO, gamma(1)),
     "PNG, grey and alpha of 16 bits, linear profile": png(TWO.astype(int) * 257, iccp(grey_profile(1.0)), 16),
+    "PNG, a transparent colour of too many bits": png(GREY >> 4, chunk(b"tRNS", b"\0\xf5"), 4),
+    "PNG, a transparent colour behind the pixels": png(GREY, after=chunk(b"tRNS", b"\0\4")),
     "PNG, a palette without its last colours": png(RAMP >> 4, chunk(b"PLTE", GRADIENT[20, ::8].tobytes()), depth=4),
     "PNG, frames without the chunk that says how many": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), b""),
     "PNG, too many frames": STILL.replace(chunk(b"acTL", b"\0\0\0\1\0\0\0\0"), chunk(b"acTL", b"\xff" * 4 + bytes(4))),
