@@ -37,7 +37,7 @@ def _one_channel(image: Image.Image, parts: Parts) -> NDArray[np.uint8]:
     values = np.asarray(image)
     if values.dtype == np.int32 and not parts.unbounded:
         return narrowed(values.view(np.uint32), 32, parts.white_is_zero, False)
-    bits = parts.depth if 8 < parts.depth < 16 else 16
+    bits = parts.depth if 8 < parts.depth < 16 and image.format != "HEIF" else 16  # whose decoder fills them up
     return narrowed(values, bits, parts.white_is_zero, parts.unbounded)
 
 
