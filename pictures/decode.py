@@ -77,15 +77,11 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
     with _named(name):
         file_format = identify(content)
         _load_plugin(file_format)
-        try:
+        with _opening(file_format, content):
             parts = _PARTS[file_format](content)
             if parts.size is not None:
                 _check_size(*parts.size, max_pixels)
             image = _opened(file_format, parts) if file_format not in _DECODED_BY_OPENING else None
-        except PictureError:
-            raise
-        except Exception as error:  # decoders raise anything at all
-            raise _unopened(file_format, content, error) from error
         sizes = [image.size] if image is not None else []
         if parts.canvas:
             sizes.append(parts.canvas[:2])
@@ -99,7 +95,8 @@ def decode(opened: Opened, size: float | None) -> Picture:
     parts, width, height = opened.parts, opened.width, opened.height
     with _named(opened.name):
         try:
-            image = opened.image or _opened(opened.format, parts)
+            with _opening(opened.format, parts.content):
+                image = opened.image or _opened(opened.format, parts)
             target = fitted(width, height, size)
             if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
                 image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
@@ -136,6 +133,16 @@ def _named(name: str) -> Iterator[None]:
         if name:
             error.args = (f"{name}: {error}",)
         raise
+
+
+@contextmanager
+def _opening(file_format: str, content: bytes) -> Iterator[None]:
+    try:
+        yield
+    except PictureError:
+        raise
+    except Exception as error:  # decoders raise anything at all
+        raise _unopened(file_format, content, error) from error
 
 
 def _load_plugin(file_format: str) -> None:

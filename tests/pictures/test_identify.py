@@ -14,7 +14,7 @@ import pytest
 from pictures.decode import open_picture
 from pictures.errors import BrokenPicture, NotAPicture, PictureError
 from tests.conftest import PHOTO, encoded
-from tests.pictures.files import png, solid, tiff
+from tests.pictures.files import png, read, solid, tiff
 
 JPEG = encoded(solid((200, 80, 80)), "JPEG")
 RED = bytes([200, 80, 80])
@@ -139,3 +139,6 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 def test_a_picture_that_is_cut_off_is_called_damaged() -> None:
     with pytest.raises(BrokenPicture, match="send it whole"):
         open_picture(JPEG[:100], 10**6)
+    pytest.importorskip("pillow_jxl")
+    with pytest.raises(BrokenPicture, match="JXL is damaged and cannot be opened: send it whole"):
+        read(encoded(solid((200, 80, 80), (320, 200)), "JXL")[:40])
