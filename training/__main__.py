@@ -218,7 +218,8 @@ def main() -> None:
     except (BundleError, ConfigError, ExportError, NonFiniteLoss) as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
-        raise SystemExit(f"error: {error.filename or 'a file'}: {error.strerror or error}") from None
+        file = error.filename2 or error.filename or "a file"  # of two that one is copied to
+        raise SystemExit(f"error: {file}: {error.strerror or error}") from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

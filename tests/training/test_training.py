@@ -232,6 +232,12 @@ def test_a_file_that_is_no_preset_is_refused_by_name(tmp_path: Path, text: str) 
         load_config(str(tmp_path / "mine.yml"), source="x", target="y")
 
 
+def test_a_field_that_there_is_not_is_told_with_the_file_that_has_it(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("lambda_edge: 3\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml: lambda_edge: there is no such field"):
+        load_config(str(tmp_path), source="x", target="y")
+
+
 def test_a_field_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["training", "train", "--run", "x", "--source", "a", "--set", "source=b"])
     with pytest.raises(SystemExit, match="error: source: given twice, as an option and by --set"):
