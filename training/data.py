@@ -75,12 +75,11 @@ def train_pictures(domain: Path) -> list[Path]:
 
 def test_pictures(domain: Path) -> list[Path]:
     """The domain's test pictures; where there are none, its training pictures, with a line in the log."""
-    tests = _tests(domain)
-    if not tests:
-        pictures = train_pictures(domain)
-        _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
-        return pictures
-    return list_pictures(tests[0])
+    if tests := _tests(domain):
+        return list_pictures(tests[0])
+    pictures = train_pictures(domain)
+    _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
+    return pictures
 
 
 def paired_folders(data: Path) -> dict[str, Path]:
