@@ -178,5 +178,10 @@ def _averaged(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 def _changed(saved: TrainingConfig, config: TrainingConfig, names: Iterable[str]) -> list[str]:
     """Which of the named fields `config` has otherwise than the saved one."""
-    differing = [name.removeprefix("has_") for name in names if getattr(saved, name) != getattr(config, name)]
-    return [f"{name} {getattr(saved, name)} → {getattr(config, name)}" for name in differing]
+    differing = [name for name in names if getattr(saved, name) != getattr(config, name)]
+    return [f"{_set_by(name)} {getattr(saved, name)} → {getattr(config, name)}" for name in differing]
+
+
+def _set_by(name: str) -> str:
+    """The field that makes what is compared."""
+    return name.removeprefix("has_").replace("_domain", "_name")

@@ -24,9 +24,12 @@ def load_config(preset: str, /, **fields: Any) -> TrainingConfig:
     """The fields of a preset, a YAML file or a run's folder, and over them `fields`. Raises ConfigError, which says what to change."""
     file = _preset_file(preset)
     try:
-        fields = yaml.safe_load(file.read_text("utf-8")) | fields
+        own = yaml.safe_load(file.read_text("utf-8"))
+        fields = own | fields
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{file} is no YAML file of a configuration's fields: {_one_line(error)}") from None
+    if unknown := [name for name in own if isinstance(name, str) and name not in TrainingConfig.model_fields]:
+        raise ConfigError(f"{file}: {_no_such(unknown[0])}")
     if fields.get("features") == "auto":
         fields["features"] = "vgg19" if find_spec("torchvision") else "none"
     return make_config(fields)
@@ -80,8 +83,12 @@ def make_config(fields: dict[str, Any]) -> TrainingConfig:
 def _problem(error: Any) -> str:
     field = ".".join(map(str, error["loc"])) or "configuration"
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, TrainingConfig.model_fields, 1)
-        return f"{field}: there is no such field" + (f"; did you mean {near[0]}?" if near else "")
+        return _no_such(field)
     if error["type"] == "missing":
         return f"{field}: name the folder, like --{field} data/photo"
     return f"{field}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _no_such(field: str) -> str:
+    near = difflib.get_close_matches(field, TrainingConfig.model_fields, 1)
+    return f"{field}: there is no such field" + (f"; did you mean {near[0]}?" if near else "")

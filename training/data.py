@@ -75,11 +75,11 @@ def train_pictures(domain: Path) -> list[Path]:
 
 def test_pictures(domain: Path) -> list[Path]:
     """The domain's test pictures; where there are none, its training pictures, with a line in the log."""
-    tests = _tests(domain)
-    if not tests:
-        _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
-        return train_pictures(domain)
-    return list_pictures(tests[0])
+    if tests := _tests(domain):
+        return list_pictures(tests[0])
+    pictures = train_pictures(domain)
+    _warn_once(f"{domain} has no test/ beside its training pictures: sheets and figures are of pictures that it was trained on")
+    return pictures
 
 
 def paired_folders(data: Path) -> dict[str, Path]:
@@ -258,6 +258,9 @@ def load_domains(config: TrainingConfig, rank: int = 0, ranks: int = 1, device: 
     """Source and target training pictures, kept as the configuration says or as memory allows: of several processes each has its
     share. Raises ConfigError."""
     listed = [train_pictures(domain) for domain in (config.source, config.target)]
+    x, y = ({path.resolve() for path in paths} for paths in listed)
+    if x <= y or y <= x:
+        raise ConfigError("source and target hold the same pictures: name two folders that have none in common")
     shares = [paths[rank::ranks] or paths for paths in listed]
     where, size = choose_cache(config.cache, [*shares[0], *shares[1]], config.load_size[1], device)
     if where in ("bytes", "files"):

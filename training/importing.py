@@ -148,7 +148,9 @@ def _state(loaded: Any) -> State:
         raise ImportRefused(f"it holds a {type(loaded).__name__} and no weights by name")
     named = {re.sub(rf"^(({WRAPPERS})\.)+", "", key): tensor for key, tensor in loaded.items() if not key.endswith(UNUSED)}
     while len(outer := {name.partition(".")[0] for name in named}) == 1 and outer != {"model"}:  # as of a Lightning module
-        named = {name.partition(".")[2] or name + ".": tensor for name, tensor in named.items()}
+        if not all(inner := [name.partition(".")[2] for name in named]):
+            break
+        named = dict(zip(inner, named.values(), strict=True))
     return named
 
 
@@ -161,6 +163,8 @@ def _generator(state: State) -> Generator:
     for name, tensor in state.items():
         if name.endswith(".weight") and tensor.ndim == 1:
             raise ImportRefused(f"{_told(name, tensor)} is of a batch norm or an affine instance norm")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise ImportRefused(f"{name} is {'without its numbers' if tensor.is_meta else 'sparse'}: save it dense")
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
             raise ImportRefused(f"{name} holds other than finite floating point numbers")
     with torch.device("meta"):

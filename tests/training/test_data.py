@@ -49,6 +49,19 @@ def test_without_test_pictures_those_of_training_are_judged_and_that_is_told(tmp
     assert f"{tmp_path} has no test/" in caplog.text
 
 
+def test_pictures_that_are_gone_are_not_called_without_tests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError, match="zebra is not there"):
+        data.test_pictures(tmp_path / "zebra")
+    assert "no test/" not in caplog.text
+
+
+@pytest.mark.parametrize("target", ["horse", "."], ids=["the same folder", "the folder above"])
+def test_a_domain_that_is_a_part_of_the_other_is_refused(tmp_path: Path, target: str) -> None:
+    save_red(tmp_path / "horse" / "train" / "a.png", tmp_path / "zebra" / "train" / "b.png")
+    with pytest.raises(ConfigError, match="source and target hold the same pictures"):
+        load_domains(tiny_config((tmp_path / "horse", tmp_path / target), target_name="zebra"))
+
+
 @pytest.mark.parametrize(
     ("train", "test"), [("train", "test"), ("Train", "VAL"), (".", "test"), ("training", "validation"), ("../trainA", "../testA")]
 )

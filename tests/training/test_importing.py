@@ -135,10 +135,12 @@ def test_layouts_other_than_the_papers_make_bundles_too(tmp_path: Path, network:
         (resnet().state_dict() | {"model.1.bias": torch.full((4,), torch.nan)}, r"model\.1\.bias holds other than finite"),
         ({"netG_A": resnet().state_dict(), "netG_B": resnet().state_dict()}, "it holds netG_A, netG_B"),
         ({"netG": resnet().state_dict(), "G": resnet().state_dict()}, "it holds netG, G"),
+        (resnet().state_dict() | {"model.1.bias": torch.ones(4).to_sparse()}, r"model\.1\.bias is sparse"),
+        ({"weight": torch.ones(3, 3)}, r"weight \(3, 3\) is one too many"),
         ([1, 2], "it holds a list"),
         (resnet(), "save the state_dict"),
     ],
-    ids=["critic", "filters", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "list", "module"],
+    ids=["critic", "filters", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "sparse", "one tensor", "list", "module"],
 )
 def test_another_network_is_refused_and_what_does_not_fit_is_named(tmp_path: Path, saved: object, told: str) -> None:
     file = tmp_path / "net.pth"

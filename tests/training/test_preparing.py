@@ -1,6 +1,8 @@
 """A folder of pictures as they were gathered becomes a domain."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image, ImageOps
 
 from tests.conftest import PICTURES
 from training import data
+from training.__main__ import main
 from training.config import ConfigError
 from training.preparing import inside_of_border, prepare
 
@@ -76,3 +79,23 @@ def test_nothing_is_mixed_into_a_domain_that_is_there(gathered: Path, tmp_path: 
         prepare(gathered, tmp_path / "photo")
     with pytest.raises(ConfigError, match="name an --output elsewhere"):
         prepare(gathered, gathered / "photo")
+
+
+@pytest.mark.parametrize("step", ["copy", "report"])
+def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(
+    gathered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def copy(source: Path, target: Path) -> None:  # as shutil tells it
+        full.filename, full.filename2 = str(source), str(target)
+        raise full
+
+    def sync(descriptor: int) -> None:
+        raise full
+
+    monkeypatch.setattr(*(shutil, "copyfile", copy) if step == "copy" else (os, "fsync", sync))
+    output = tmp_path / "made"
+    monkeypatch.setattr("sys.argv", ["training", "prepare", "--input", str(gathered), "--output", str(output), "--min-side", "32"])
+    with pytest.raises(SystemExit, match=rf"^error: {output}/\S+: No space left on device$"):
+        main()

@@ -116,7 +116,7 @@ def test_settings_that_may_change_take_effect_in_a_resumed_run(
         ({"spectral_norm": True}, "spectral_norm False → True", False),
         ({"objective": "hinge"}, "objective lsgan → hinge", True),
         ({"batch_size": 2, "seed": 3}, "batch_size 1 → 2; seed 0 → 3", True),
-        ({"target_name": "night"}, "target_domain dusk → night", True),
+        ({"target_name": "night"}, "target_name dusk → night", True),
     ],
 )
 def test_a_change_that_would_spoil_a_run_is_refused_by_name(
