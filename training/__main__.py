@@ -8,30 +8,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-try:
-    from models.bundle import Bundle, BundleError
-    from models.remote import pull, push
-    from training.config import ConfigError, load_config, own_preset, parse_settings
-    from training.data import paired_folders, train_folder
-    from training.devices import choose_device
-    from training.evaluation import Means, evaluate_bundle, evaluate_run
-    from training.export import NO_LICENCE, export_run
-    from training.files import check_writable, locked
-    from training.importing import import_generator
-    from training.judging.figures import table
-    from training.logs import SAMPLES
-    from training.memory import is_out_of_memory
-    from training.preparing import prepare
-    from training.sampling import sample_folder
-    from training.tiling import ExportError
-    from training.trainer import NonFiniteLoss, Trainer
-    from training.weights import write_weights
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] in ("models", "pictures", "training"):
-        raise
-    raise SystemExit(
-        f"error: this needs {error.name}, which is not installed: in the project's folder, pip install '.[training]'"
-    ) from None
+from models.bundle import Bundle, BundleError
+from models.remote import pull, push
+from training.config import ConfigError, load_config, own_preset, parse_settings
+from training.data import paired_folders, train_folder
+from training.devices import choose_device
+from training.evaluation import Means, evaluate_bundle, evaluate_run
+from training.export import NO_LICENCE, export_run
+from training.files import check_writable, locked
+from training.importing import import_generator
+from training.judging.figures import table
+from training.logs import SAMPLES
+from training.memory import is_out_of_memory
+from training.preparing import prepare
+from training.sampling import sample_folder
+from training.tiling import ExportError
+from training.trainer import NonFiniteLoss, Trainer
+from training.weights import write_weights
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 

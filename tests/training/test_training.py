@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import ROOT
 from tests.training.conftest import TINY, tiny_config, vgg_weights, weights
 from training import evaluation
 from training.__main__ import main
@@ -242,13 +239,6 @@ def test_a_field_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["training", "train", "--run", "x", "--source", "a", "--set", "source=b"])
     with pytest.raises(SystemExit, match="error: source: given twice, as an option and by --set"):
         main()
-
-
-def test_a_library_that_is_not_installed_is_told_in_a_line() -> None:
-    program = "import runpy, sys; sys.modules['imagehash'] = None; runpy.run_module('training', run_name='__main__')"
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert ended.stderr == "error: this needs imagehash, which is not installed: in the project's folder, pip install '.[training]'\n"
 
 
 def test_a_run_says_which_critics_it_has_and_how_to_get_better_ones(
