@@ -45,7 +45,7 @@ def test_the_trunk_can_be_wider_than_the_rest() -> None:
     generator = make_generator(load_config("lite", source="x", target="y", generator="mobile_resnet", trunk=96))
     assert (
         generator.architecture
-        == "mobile_resnet_6blocks, channels 16-32-96-32-16, bilinear upsampling, blurred downsampling, skip 0.2, color skip 0.6"
+        == "mobile_resnet_6blocks, channels 16-32-96-32-16, bilinear upsampling, blurred downsampling, skip 0.2, color skip 0.5"
     )
     assert {tuple(w.shape) for w in generator.model[10].state_dict().values() if w.ndim == 4} == {(96, 1, 3, 3), (96, 96, 1, 1)}
     with torch.no_grad():
