@@ -81,13 +81,13 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
             parts = _PARTS[file_format](content)
             if parts.size is not None:
                 _check_size(*parts.size, max_pixels)
-            image = _opened(file_format, parts) if file_format not in _DECODED_BY_OPENING else None
-        sizes = [image.size] if image is not None else []
-        if parts.canvas:
-            sizes.append(parts.canvas[:2])
-        for size in sizes:
+            image = None if file_format in _DECODED_BY_OPENING else _opened(file_format, parts)
+        decoded = parts.size if image is None else image.size
+        assert decoded is not None  # what opening would decode tells its size in its parts
+        shown = parts.canvas[:2] if parts.canvas else decoded
+        for size in (decoded, shown):
             _check_size(*size, max_pixels)
-        return Opened(image, parts, file_format, name, *sizes[-1])
+        return Opened(image, parts, file_format, name, *shown)
 
 
 def decode(opened: Opened, size: float | None) -> Picture:

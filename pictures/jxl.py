@@ -25,7 +25,7 @@ def parts(content: bytes) -> Parts:
     width, height = _size(take)
     turned, animated, depth = _described(take)
     size = upright_size(width, height, turned)
-    return Parts(_without_jpeg(content), size=size, canvas=(*size, 0, 0), orientation=1, depth=depth, misread=depth != 8 or animated)
+    return Parts(_without_jpeg(content), size=size, orientation=1, depth=depth, misread=depth != 8 or animated)
 
 
 def read(parts: Parts) -> Image.Image:
