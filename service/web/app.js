@@ -57,7 +57,7 @@ async function showSample(painter) {
   find("#about").textContent = sentence || find("#about").textContent;
   stage.working("");
   const names = { before: t("example"), after: t("after", { name: t("example"), painter: title }) };
-  await stage.show({ before: painter.sample_source, after: painter.sample, names, tag: title });
+  await stage.show({ before: painter.sample_source, after: painter.sample, names, tag: title, filling: true });
 }
 
 async function showPicture(picture, painter, reveal) {

@@ -28,15 +28,16 @@ export class Stage {
 
   /**
    * Shows `before` (an address or a Blob) and `after` (a Blob or nothing yet). `tag` is written over them; `look` is how the
-   * painting is mixed with the photograph.
+   * painting is mixed with the photograph. What is `filling` is cut to the stage's shape on a phone.
    */
-  async show({ before, after, names, tag = "", look = { strength: 1, keepColors: false }, reveal = false }) {
+  async show({ before, after, names, tag = "", look = { strength: 1, keepColors: false }, reveal = false, filling = false }) {
     const turn = ++this.#turn;
     const [photograph, painting] = await Promise.all([before && bitmapOf(before), after && bitmapOf(after)]);
     if (turn !== this.#turn) return;
     const shape = painting ?? photograph;
     this.section.style.setProperty("--ratio", shape ? shape.width / shape.height : 1.5);
     await this.#showBefore(before);
+    this.section.classList.toggle("filled", filling);
     find(".before").alt = names.before;
     find(".after").setAttribute("aria-label", names.after);
     find(".tag").textContent = tag;

@@ -85,12 +85,18 @@ def test_paintings_survive_a_reload_and_can_be_removed(opened: Opened, painting_
         expect(page.get_by_role("heading", name="Your photo, as a master would paint it")).to_be_visible()
 
 
-def test_nothing_moves_when_photos_come_back(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
+def test_nothing_moves_when_photos_are_chosen_and_when_they_come_back(opened: Opened, painting_service: Service, tmp_path: Path) -> None:
     portrait = tmp_path / "portrait.jpg"
     portrait.write_bytes(encoded(Image.open(PHOTO).rotate(90, expand=True), "JPEG"))
     for options in (PHONE, DESKTOP):
         with opened(painting_service.url, place="server", **options) as page:
-            choose(page, PHOTO, portrait)
+            painters = page.locator("#painters").bounding_box()
+            choose(page, portrait)
+            painted(page)
+            page.evaluate("scrollTo(0, 0)")
+            assert page.locator("#painters").bounding_box() == painters
+            assert page.evaluate("window.shifts") < 0.05  # the picture itself, which has another shape
+            choose(page, PHOTO)
             expect(page.locator("#tally")).to_have_text("2 of 2 painted")
             page.reload()
             ready(page)
