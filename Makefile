@@ -5,19 +5,19 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-versi
 serve: .venv/serve
 	$(BIN)/cyclegan serve
 
-# In the place of ONNX Runtime for CPUs comes the one for CUDA, with CUDA's libraries: both in one environment overwrite each other.
+# Replaces onnxruntime with onnxruntime-gpu and CUDA's libraries: the two packages overwrite each other's files.
 serve-gpu: .venv/serve-gpu
 	$(BIN)/cyclegan serve
 
-# All that a change may break soon: some minutes.
+# The quick tests: under ten minutes on two cores.
 test: .venv/test debian
 	$(BIN)/python -m pytest -m "not slow"
 
-# And what takes long: clusters, the soak's short form, the tutorial, lowest versions.
+# Everything: also clusters, a short soak, the tutorial and the lowest supported versions.
 test-all: test test-lowest
 	$(BIN)/python -m pytest -m slow
 
-# The lower bounds in pyproject.toml, by the tests of the service that need nothing else.
+# Runs the service's tests with the lowest versions that pyproject.toml allows.
 test-lowest: .venv/test
 	$(BIN)/python tests/lowest.py
 
@@ -27,32 +27,32 @@ check: .venv/test
 bench: .venv/test debian
 	$(BIN)/python -m benchmarks
 
-# An hour of mixed, hostile and slow traffic; `make soak SECONDS=60` for less.
+# An hour of mixed, hostile and slow traffic; `make soak SECONDS=60` runs a shorter one.
 soak: .venv/test
 	$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),3600)
 
 fuzz: .venv/test
 	FUZZ_EXAMPLES=100000 $(BIN)/python -m pytest tests/pictures/test_fuzzing.py -k tampered_with_is_decoded
 
-# The static site, for any web server.
+# Writes the page as static files, for any web server.
 site: .venv/serve
 	$(BIN)/cyclegan site --output $(or $(OUTPUT),runs/site)
 
-# The runtime that paints in the browser, from npm by its checksums; the repository has it, so only a new version needs this.
+# Downloads the browser's ONNX Runtime from npm and checks it. It is committed, so only an upgrade needs this.
 vendor:
 	$(PYTHON) -m service.vendor
 
-# The pictures of the page that README shows.
+# Takes the screenshots that README shows.
 screenshots: .venv/test debian
 	$(BIN)/python -m tests.web.screenshots
 
-# What the images install, each file by its hash.
+# Writes the images' lock files, with hashes.
 lock: .venv/test
 	$(LOCK) --extra formats --extra otel pyproject.toml --output-file docker/requirements-cpu.txt
 	$(LOCK) --extra formats --extra otel --no-emit-package onnxruntime pyproject.toml docker/gpu.in --output-file docker/requirements-gpu.txt
 	$(LOCK) docker/build.in --output-file docker/requirements-build.txt
 
-# A CycloneDX bill of materials of what the CPU image installs, and the list of its licences.
+# Write a CycloneDX bill of materials of the CPU image, and the list of licences.
 sbom: .venv/locked
 	$(BIN)/cyclonedx-py environment .venv/locked --output-file runs/sbom.json
 licences: .venv/locked
@@ -71,8 +71,8 @@ licences: .venv/locked
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --editable '.[test]' && touch $@
 
-# What tests and benchmarks use of Debian's: a proxy and a browser in front of the service, Prometheus's checks, and a program that loads
-# servers. Root gets it here; anyone else is told by the tests.
+# Installs the programs that tests and benchmarks use, where this runs as root: nginx, Chromium, promtool and wrk. Without root, tests
+# that need one of them say so.
 debian:
 	@command -v nginx chromium promtool wrk | wc -l | grep -q 4 || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends nginx-light chromium prometheus wrk; } || true

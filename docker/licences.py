@@ -1,4 +1,4 @@
-"""`make licences`: docs/third_party.md, the licences of all that is shipped, as pip-licenses reads them from the packages."""
+"""`make licences`: docs/third_party.md, the licences of everything that is shipped, read from the packages by pip-licenses."""
 
 import json
 import subprocess
