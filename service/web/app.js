@@ -1,4 +1,4 @@
-/** The page: what a person chooses goes to the queue, and what comes out of it to the stage. */
+/** The page: connects the controls, the queue of pictures and the stage. */
 
 import { Camera, hasCamera } from "./camera.js";
 import { Cards } from "./cards.js";
@@ -20,7 +20,7 @@ const find = (selector) => document.querySelector(selector);
 const say = (text) => (find("#problem").textContent = text);
 
 let painters = [];
-const SIZE = "size"; // of the strokes, which are remembered
+const SIZE = "size"; // the key under which the stroke size is remembered
 let look = { direction: null, size: Number(localStorage.getItem(SIZE) ?? 512), strength: 1, keepColors: false, ownSize: true };
 
 const painterOf = (direction) => painters.find((painter) => painter.direction === direction);
@@ -40,7 +40,7 @@ function showPlace() {
   updateWhere();
 }
 
-/** The current picture, or the painter's sample before there is one. */
+/** Shows the current picture, or the painter's sample if there is none yet. */
 async function showStage(reveal = false) {
   const { current: picture } = queue;
   find("#welcome").hidden = Boolean(picture);
@@ -77,7 +77,7 @@ function showWork(picture) {
   find("#use-server").hidden = picture.remedy !== "server";
 }
 
-/** Of `picture`, while it is painted (`what` is "progress") and whenever that has ended. */
+/** Called by the queue: `what` is "progress" while `picture` is painted, "settled" when that has ended, "thumbnail" for a painter's card. */
 function onChange(picture, what) {
   if (what === "progress") return showWork(picture);
   if (what === "settled" && picture.problem && document.querySelector("#key input").value === "" && picture.problem === t("needsKey")) find("#key").hidden = false;
@@ -101,7 +101,7 @@ function select(picture) {
   return shown;
 }
 
-/** A change of `look`: its painter or size wants another painting, the rest is mixed anew from what is there. */
+/** Applies a change of `look`. Another painter or size needs a new painting; the rest is mixed again from the pixels on the stage. */
 function onLook(change) {
   Object.assign(look, change);
   localStorage.setItem(SIZE, look.size);
@@ -119,7 +119,7 @@ function onLook(change) {
   queue.pump();
 }
 
-/** At once, since reading a large photo takes a moment. */
+/** Shows at once that a photo was chosen, because reading a large one takes a moment. */
 function showReading() {
   find("#welcome").hidden = true;
   find("#finish").hidden = false;
@@ -210,7 +210,7 @@ async function openPainters() {
   warmUp();
 }
 
-/** While the person still looks around: what painting on this device needs. */
+/** Loads what painting on this device needs while the person is still looking around. */
 function warmUp() {
   const painter = painterOf(look.direction);
   if (!place.can(painter) || place.now(painter) !== "device" || navigator.connection?.saveData) return;
@@ -247,10 +247,10 @@ async function start() {
     if (queue.pictures.some((picture) => queue.isDone(picture) && !picture.saved)) event.preventDefault();
   });
   await openWhenReady();
-  navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // the page works without, and where http forbids it
+  navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // the page also works without it, for example on plain HTTP
 }
 
-/** A service that is just starting is asked again. */
+/** Loads the painters. Tries again while the service is starting. */
 async function openWhenReady() {
   if (painters.length) return queue.current && queue.retry(queue.current);
   try {

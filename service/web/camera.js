@@ -1,4 +1,4 @@
-/** The camera's picture, painted as it moves: the newest frame only, as many a second as the device makes. */
+/** Paints the camera's picture live: always the newest frame, as many per second as the device manages. */
 
 import { t } from "./texts.js";
 
@@ -12,7 +12,7 @@ export class Camera {
   #stream = null;
   #facing = "environment";
 
-  /** `painter` gives the one that is chosen; `onPicture` is handed what the shutter took, as a File. */
+  /** `painter` returns the chosen painter; `onPicture` is called with the photo that the shutter took, as a File. */
   constructor(place, painter, { onPicture, onClose, onProblem }) {
     this.place = place;
     this.painter = painter;
@@ -62,7 +62,7 @@ export class Camera {
   async #paint() {
     const video = find("video");
     const canvas = find("canvas");
-    let rate = null; // the first frame, which waits for the painter, does not count
+    let rate = null; // the first frame does not count: it waits for the painter to load
     while (dialog.open) {
       const begun = performance.now();
       const scale = SIDE / Math.max(video.videoWidth, video.videoHeight);
@@ -85,7 +85,7 @@ export class Camera {
     }
   }
 
-  /** The frame at the camera's full size. */
+  /** Takes the current frame at the camera's full size. */
   async #take() {
     const video = find("video");
     const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);

@@ -1,4 +1,4 @@
-/** The painters' cards: a radio each, with what it made of an example, or of the picture that is looked at. */
+/** The painters' cards: a radio button each, with the painter's version of an example or of the current picture. */
 
 import { THUMBNAIL } from "./picture.js";
 import { about } from "./texts.js";
@@ -7,7 +7,7 @@ export class Cards {
   #cards = new Map();
   #urls = new Map();
 
-  /** `onChoose` is told the direction. */
+  /** `onChoose` is called with the direction. */
   constructor(painters, onChoose) {
     const groups = [[document.querySelector("#painters"), painters.filter(({ source }) => source === "photo")], [document.querySelector("#reversers"), painters.filter(({ source }) => source !== "photo")]];
     for (const ghost of document.querySelectorAll(".ghost")) ghost.remove();
@@ -43,7 +43,7 @@ export class Cards {
     if (input?.closest("details")) input.closest("details").open = true;
   }
 
-  /** Each card shows what its painter makes of `picture`, where that is known; without one, its sample. */
+  /** Shows each painter's version of `picture` if there is one, otherwise the painter's sample. */
   show(picture) {
     for (const painter of this.painters) {
       const image = this.#cards.get(painter.direction).querySelector("img");

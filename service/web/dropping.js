@@ -1,4 +1,4 @@
-/** The ways in which pictures come: chosen, taken, pasted, dropped anywhere on the page. */
+/** Adds pictures that are chosen, taken, pasted, or dropped anywhere on the page. */
 
 const over = document.querySelector("#over");
 

@@ -1,6 +1,6 @@
-/** What is done to a painting before it is shown or saved, as on the server (pictures/finish.py). RGBA pixels of one size. */
+/** Strength and colours, as on the server (pictures/finish.py). All arrays are RGBA pixels of one size. */
 
-/** The painting's lightness (Y of YCbCr) with the photograph's colours (Cb and Cr). */
+/** Combines the painting's lightness (Y of YCbCr) with the photograph's colours (Cb and Cr). */
 export function withColorsOf(photograph, painting) {
   const made = new Uint8ClampedArray(painting.length).fill(255);
   for (let i = 0; i < made.length; i += 4) {
@@ -15,7 +15,7 @@ export function withColorsOf(photograph, painting) {
   return made;
 }
 
-/** `strength`, 0 to 1, of the painting over the photograph. */
+/** Mixes both; `strength` is 0 (the photograph) to 1 (the painting). */
 export function blend(photograph, painting, strength) {
   if (strength === 1) return painting;
   return painting.map((value, i) => photograph[i] + (value - photograph[i]) * strength);

@@ -1,5 +1,5 @@
-/** What the page keeps on the device, so that it works without a connection: the runtime and the painters. Page and workers
- * use it. Browsers offer caches only over HTTPS and on this machine itself; elsewhere everything is fetched anew. */
+/** The runtime and the painters, cached on the device so that the page works offline. The page and its workers use it. Browsers offer
+ * caches only over HTTPS and on localhost; elsewhere everything is fetched each time. */
 
 import { Failure } from "./remote.js";
 
@@ -8,9 +8,9 @@ export const CACHE = "painting";
 const opened = () => (globalThis.caches ? caches.open(CACHE).catch(() => null) : Promise.resolve(null));
 
 /**
- * The bytes at `url`, from what is kept or else fetched and kept; what is kept but damaged is fetched anew. `onProgress` is told
- * bytes loaded; `size` is of the content once unzipped, `sha256` of the content as it comes, where it is known. Rejects with
- * Failure "unreachable".
+ * Resolves with the bytes at `url`, unzipped, from the cache or from the network. A damaged entry is fetched again. `onProgress` is called
+ * with the bytes loaded so far; `size` is the unzipped size, `sha256` the digest of the content as it is sent, if they are known.
+ * Rejects with Failure "unreachable".
  */
 export async function bytes(url, { size, sha256, headers = {}, onProgress = () => {} } = {}) {
   const cache = await opened();
@@ -22,11 +22,11 @@ export async function bytes(url, { size, sha256, headers = {}, onProgress = () =
   const content = await read(response, size, onProgress);
   const made = await checked(content, size, sha256);
   if (!made) throw new Failure("unreachable", `${url} is not what it should be`);
-  await cache?.put(url, new Response(content, { headers: { "Content-Type": "application/octet-stream" } })).catch(() => {}); // a full disk
+  await cache?.put(url, new Response(content, { headers: { "Content-Type": "application/octet-stream" } })).catch(() => {}); // the disk may be full
   return made;
 }
 
-/** `content` unzipped, or null where it is not what it should be. */
+/** Unzips `content`. Returns null if its size or digest is wrong. */
 async function checked(content, size, sha256) {
   if (sha256 && globalThis.crypto?.subtle && (await digest(content)) !== sha256) return null;
   const made = await unzipped(content).catch(() => null);
@@ -44,7 +44,7 @@ async function read(response, size, onProgress) {
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
-/** Plain web servers hand out the runtime as the gzip file that it is. */
+/** Plain web servers send the runtime as a gzip file, without Content-Encoding. */
 async function unzipped(content) {
   if (content[0] !== 0x1f || content[1] !== 0x8b) return content;
   const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -56,7 +56,7 @@ async function digest(content) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** JSON that is asked for anew, and kept for when nobody answers. `look` may refuse an answer by throwing. */
+/** Resolves with JSON from the network or, if that is unreachable, from the cache. `look` may reject a response by throwing. */
 export async function newest(url, options, look) {
   const cache = await opened();
   const response = await fetch(url, options).catch(() => null);
@@ -70,14 +70,14 @@ export async function newest(url, options, look) {
   return kept.json();
 }
 
-/** The addresses of what is kept, and each one's bytes. */
+/** Lists the URL and size of everything in the cache. */
 export async function list() {
   const cache = await opened();
   const requests = (await cache?.keys()) ?? [];
   return Promise.all(requests.map(async ({ url }) => ({ url, size: (await (await cache.match(url)).blob()).size })));
 }
 
-/** Forgets what `fits` says of its address. */
+/** Removes everything whose URL satisfies `fits`. */
 export async function forget(fits) {
   const cache = await opened();
   for (const { url } of (await cache?.keys()) ?? []) if (fits(url)) await cache.delete(url);

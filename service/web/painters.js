@@ -1,14 +1,14 @@
-/** The painters: what GET /directions tells, in the order in which people are shown them. */
+/** The painters: the entries of GET /directions, in the order in which the page shows them. */
 
 import { newest } from "./kept.js";
 import { refusal } from "./send.js";
 
 export const hasServer = document.documentElement.dataset.server === "yes";
 
-/** Higher is better; painters that were never given a score come after those that were. */
+/** Returns how good a painter is; higher is better. Painters without a score come last. */
 const looks = ({ evaluation: { score, swd, swd_base } }) => score ?? (swd ? -swd / swd_base : -1);
 
-/** Those that paint photographs first, and of these the one that was judged best. Rejects with Failure. */
+/** Lists painters: those that paint photographs first, the best of them first. Rejects with Failure. */
 export async function listPainters(headers) {
   const painters = await newest("directions", { headers }, async (response) => {
     if (!response.ok) throw refusal(response.status, await response.text());
@@ -18,5 +18,5 @@ export async function listPainters(headers) {
   return painters.sort((a, b) => paints(b) - paints(a) || looks(b) - looks(a));
 }
 
-/** Whether the page is handed its graph. */
+/** Whether the service hands out the painter's graph. */
 export const isOnDevice = ({ files }) => files.length > 0;

@@ -1,4 +1,4 @@
-/** What is done with the painting that is looked at: how it is mixed, saved and shared. */
+/** The controls for the current painting: mixing, saving and sharing. */
 
 import { canShare, clip, clipType, download, share, sideBySide } from "./share.js";
 import { about, t } from "./texts.js";
@@ -7,7 +7,7 @@ const find = (selector) => document.querySelector(selector);
 const BUTTONS = ["#save", "#share", "#pair", "#clip"];
 
 export class Panel {
-  /** `onLook` is told what of the look has changed, `onSaved` that the current picture was. */
+  /** `onLook` is called with each change of the look, `onSaved` when the current picture has been saved. */
   constructor(queue, painterOf, stage, { onLook, onSaved, say }) {
     Object.assign(this, { queue, painterOf, stage, onSaved, say });
     for (const input of document.querySelectorAll("[name=size]")) input.onchange = () => onLook({ size: Number(input.value) });
@@ -31,7 +31,7 @@ export class Panel {
     return `${this.queue.current.name.replace(/\.[^.]*$/, "")}.${this.#painter.direction}.${what}`;
   }
 
-  /** Buttons for what this browser can do. */
+  /** Hides the buttons that this browser does not support. */
   offer() {
     find("#share").hidden = !canShare();
     find("#clip").hidden = !clipType();

@@ -1,4 +1,4 @@
-/** One photograph, and what was made of it. */
+/** One photograph and its paintings. */
 
 import { Remote } from "./remote.js";
 import * as store from "./store.js";
@@ -6,19 +6,19 @@ import * as store from "./store.js";
 const PREVIEW = 1024;
 export const THUMBNAIL = 192;
 
-/** Reads files and writes those that are saved. */
+/** The worker that reads photographs and writes the files to save. */
 export const files = new Remote(new URL("worker/pictures.js", import.meta.url));
 
 export class Picture {
   /** "waiting", "painting", "done", "failed" or "cancelled". */
   state = "waiting";
-  /** What went wrong, in words; and what can be done about it. */
+  /** What went wrong, as a text for the person. */
   problem = "";
-  /** What else is to be said of its painting. */
+  /** A remark about its painting. */
   note = "";
-  /** … and of the one after a failure. */
+  /** A remark about the next painting, after a failure. */
   nextNote = "";
-  /** "server" where that can be tried in place of this device. */
+  /** "server" if the server could be tried instead of this device. */
   remedy = null;
   progress = null;
   saved = false;
@@ -33,7 +33,7 @@ export class Picture {
     this.id = id;
   }
 
-  /** As it was before a reload. */
+  /** Restores a picture that was stored before a reload. */
   static revived({ id, file, look, preview, original, paintings, saved, problem }) {
     const picture = new Picture(file, look, id);
     Object.assign(picture, { preview, original, saved, problem, paintings: new Map(paintings) });
@@ -45,7 +45,7 @@ export class Picture {
     return this.file.name;
   }
 
-  /** Makes its small copy; one that the browser cannot read has none. */
+  /** Makes its preview. A file that the browser cannot read has none. */
   async read() {
     try {
       const { file, original } = await files.call("preview", { file: this.file, size: PREVIEW });
@@ -55,7 +55,7 @@ export class Picture {
     }
   }
 
-  /** What tells apart a painter's paintings of it. */
+  /** The key of a painting in `paintings`. */
   key({ direction, version }, size = this.look.size) {
     return `${direction}/${version}/${size}`;
   }
@@ -64,7 +64,7 @@ export class Picture {
     return this.paintings.get(this.key(painter, size));
   }
 
-  /** Resolves with the file to save: at the photograph's own size, or as it was painted. */
+  /** Resolves with the file to save, at the photograph's own size or at the painting's. */
   async finished(painter) {
     const { strength, keepColors, ownSize } = this.look;
     const painting = this.painting(painter);
@@ -76,7 +76,7 @@ export class Picture {
     return new File([blob], `${this.name.replace(/\.[^.]*$/, "")}.${painter.direction}.${suffix}`, { type: blob.type });
   }
 
-  /** Rejects where the browser has no more room. */
+  /** Stores the picture. Rejects if the browser has no more room. */
   keep() {
     const { id, file, look, preview, original, saved, problem } = this;
     const paintings = [...this.paintings].filter(([key]) => !key.endsWith(`/${THUMBNAIL}`));

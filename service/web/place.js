@@ -1,4 +1,4 @@
-/** Where pictures are painted, and the painting itself: on this device, or by the server. */
+/** Decides where pictures are painted, on this device or by the server, and paints them there. */
 
 import { hasServer, isOnDevice } from "./painters.js";
 import { Failure, Remote } from "./remote.js";
@@ -12,7 +12,7 @@ const supported = "OffscreenCanvas" in globalThis && "DecompressionStream" in gl
 export class Place {
   /** "auto", "device" or "server", as the person chose. */
   choice = localStorage.getItem(CHOICE) ?? "auto";
-  /** { seconds, device, threads } once it was found out; { failure } where this device cannot. */
+  /** The result of the speed trial: { seconds, device, threads }, or { failure } if this device cannot paint; null before it. */
   trial = null;
   key = "";
   #worker = new Remote(new URL("worker/painting.js", import.meta.url));
@@ -20,7 +20,7 @@ export class Place {
   #onTrial = null;
   #abort = null;
 
-  /** `onChange` is called whenever `now` may be another. */
+  /** `onChange` is called whenever the result of `now` may have changed. */
   constructor(onChange) {
     this.onChange = onChange;
     addEventListener("online", onChange);
@@ -41,7 +41,7 @@ export class Place {
     return supported && isOnDevice(painter);
   }
 
-  /** "device" or "server" for `painter`; until a trial has told, the device is hoped to be quick. */
+  /** Returns "device" or "server" for `painter`. Before the trial, the device is assumed to be quick. */
   now(painter) {
     if (!hasServer) return "device";
     if (!this.can(painter) || this.choice === "server") return "server";
@@ -50,7 +50,7 @@ export class Place {
     return this.trial && this.trial.seconds > QUICK_SECONDS ? "server" : "device";
   }
 
-  /** Loads the runtime and the painter, and finds out once how fast this device is. Who asked last is told of the progress. */
+  /** Loads the runtime and the painter, and measures once how fast this device is. Progress goes to the latest caller. */
   try(painter, onProgress = () => {}) {
     this.#onTrial = onProgress;
     this.#trying ??= this.#call("trial", { painter }, (progress) => this.#onTrial(progress))
@@ -66,7 +66,7 @@ export class Place {
     return this.#trying;
   }
 
-  /** { file, width, height, seconds, where }. Rejects with Failure. */
+  /** Resolves with { file, width, height, seconds, where }. Rejects with Failure. */
   async paint(file, painter, size, onProgress) {
     if (this.now(painter) === "device" && !this.trial) await this.try(painter, onProgress);
     return this.now(painter) === "device" ? this.paintHere(file, painter, size, onProgress) : this.paintThere(file, painter, size, onProgress);
@@ -87,12 +87,12 @@ export class Place {
     return { file: painted, width: bitmap.width, height: bitmap.height, where: "server" };
   }
 
-  /** One frame of the camera, as a bitmap. */
+  /** Paints one frame of the camera; bitmap in, bitmap out. */
   frame(bitmap, painter) {
     return this.#call("frame", { bitmap, painter }, () => {}, [bitmap]);
   }
 
-  /** Ends what is under way. A worker cannot be stopped within a picture, so another takes its place. */
+  /** Cancels the current painting. A worker cannot be interrupted, so it is ended, and the next call starts another. */
   cancel() {
     this.#abort?.abort();
     this.#worker.end();
@@ -109,7 +109,7 @@ export class Place {
     try {
       return await this.#worker.call(name, given, { onProgress, transfer });
     } catch (error) {
-      if (error.code === "memory") this.#worker.end(); // what is left of its memory is of no use
+      if (error.code === "memory") this.#worker.end(); // WebAssembly's memory never shrinks
       if (error.code === "memory" || error.code === "crashed") this.#isSet = false;
       throw error;
     }

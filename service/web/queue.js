@@ -1,4 +1,4 @@
-/** Which picture is painted next, one at a time: the one that is looked at, then the others, then small ones for the painters' cards. */
+/** Paints one picture at a time: first the current one, then the others, then thumbnails for the painters' cards. */
 
 import { hasServer } from "./painters.js";
 import { THUMBNAIL } from "./picture.js";
@@ -8,13 +8,13 @@ const BOLDEST = 256;
 
 export class Queue {
   pictures = [];
-  /** How many more were chosen and are still to be read. */
+  /** How many chosen files have not been read yet. */
   unread = 0;
   current = null;
   paused = false;
   #running = null;
 
-  /** `painterOf` gives a direction's painter; `onChange` is told the picture that has changed. */
+  /** `painterOf` maps a direction to its painter; `onChange` is called with each picture that has changed. */
   constructor(place, painterOf, onChange) {
     this.place = place;
     this.painterOf = painterOf;
@@ -26,12 +26,12 @@ export class Queue {
     return Boolean(painter && picture.painting(painter));
   }
 
-  /** Pictures that wait or are painted. */
+  /** Pictures that are waiting or being painted. */
   get open() {
     return this.pictures.filter((picture) => !this.isDone(picture) && !["failed", "cancelled"].includes(picture.state));
   }
 
-  /** Starts what is next, unless something runs. What nobody waits for any more is ended first. */
+  /** Starts the next job, unless one is running. A running job that is no longer wanted is cancelled. */
   pump() {
     if (this.#running) {
       const { picture, painter, size } = this.#running;
@@ -48,7 +48,7 @@ export class Queue {
     });
   }
 
-  /** Ends the painting of the current picture, or its waiting. */
+  /** Stops painting the current picture, or takes it out of the queue. */
   cancel() {
     this.current.state = "cancelled";
     if (this.#running?.picture === this.current && this.#running.size !== THUMBNAIL) this.place.cancel();
@@ -68,7 +68,7 @@ export class Queue {
     return this.paused || this.holds ? null : this.#thumbnail();
   }
 
-  /** The current picture by a painter whose card does not show it yet: only where nothing has to be sent. */
+  /** A job for a painter whose card does not show the current picture yet. Only on this device: nothing is sent for a thumbnail. */
   #thumbnail() {
     const { current: picture, place } = this;
     if (!picture || picture.unreadable || navigator.connection?.saveData) return null;
@@ -105,7 +105,7 @@ export class Queue {
     }
   }
 
-  /** A worker that crashes is given one more chance; what the browser cannot read goes to the server, unless a person said that nothing shall. */
+  /** Tries again once if the worker crashes. A photo that the browser cannot read goes to the server, unless the person has ruled that out. */
   async #paint(picture, painter, size, onProgress) {
     const isHere = this.place.now(painter) === "device";
     const mayAsk = hasServer && navigator.onLine && this.place.choice === "auto";
@@ -124,7 +124,7 @@ export class Queue {
   #fail(picture, painter, size, error) {
     const { code } = error;
     if (code === "cancelled") {
-      if (picture.state === "painting") picture.state = "waiting"; // another was wanted in its place
+      if (picture.state === "painting") picture.state = "waiting"; // it was cancelled in favour of another painting
       return;
     }
     if (code === "memory" && size > BOLDEST) {

@@ -1,6 +1,6 @@
-/** Calls to a worker and its answers. A worker that crashes or is ended rejects what it had not answered. */
+/** Calls functions of a worker. If the worker crashes or is ended, its open calls are rejected. */
 
-/** `code`: what kind of failure it is: "cancelled", "crashed", "memory", "undecodable", "unreachable" or "failed". */
+/** `code` is "cancelled", "crashed", "memory", "undecodable", "unreachable", "key", "refused" or "failed". */
 export class Failure extends Error {
   constructor(code, message = code) {
     super(message);
@@ -14,7 +14,7 @@ export class Remote {
   #calls = new Map();
   #last = 0;
 
-  /** Of a module worker at `address`, which starts with the first call. */
+  /** `address` is that of a module worker, which starts with the first call. */
   constructor(address) {
     this.#address = address;
   }
@@ -23,7 +23,7 @@ export class Remote {
     return this.#calls.size > 0;
   }
 
-  /** Resolves with what the worker's function `name` makes of `given`. Rejects with Failure. */
+  /** Calls the worker's function `name` with `given`, and resolves with its result. Rejects with Failure. */
   call(name, given, { onProgress = () => {}, transfer = [] } = {}) {
     this.#worker ??= this.#start();
     const id = ++this.#last;
@@ -60,8 +60,8 @@ export class Remote {
   }
 }
 
-/** In a worker: answers calls with `functions`, by name, one after another. Each is given its argument and a function for
- * progress, and returns a result, or [result, what of it is transferred]. */
+/** Used in a worker: answers calls with `functions`, by name, one after another. Each gets its argument and a function that reports
+ * progress. It returns a result, or [result, objects to transfer]. */
 export function answer(functions) {
   let turn = Promise.resolve();
   const run = async ({ id, name, given }) => {
@@ -76,7 +76,7 @@ export function answer(functions) {
   addEventListener("message", ({ data }) => (turn = turn.then(() => run(data))));
 }
 
-/** WebAssembly tells of memory that it cannot have in several ways; a bare number is a C++ exception, of which that is the usual one. */
+/** WebAssembly reports a lack of memory in several ways. A bare number is a C++ exception, usually bad_alloc. */
 function kindOf(error) {
   const text = String(error?.message ?? error);
   const isMemory = error instanceof RangeError || typeof error === "number" || /memory|bad_alloc|allocat|out of bounds/i.test(text);

@@ -1,2 +1,2 @@
-/** Before anything is seen: where photographs are kept, the page waits for them, so that nothing moves when they come. */
+/** Runs before the first paint: if there are stored photographs, the page leaves room for them, so that nothing moves when they load. */
 document.documentElement.classList.toggle("returning", localStorage.getItem("photos") > 0);

@@ -1,12 +1,12 @@
-/** A picture to the service and its painting back. */
+/** Sends a picture to the service and gets its painting back. */
 
 import { Failure } from "./remote.js";
 
 export const authorization = (key) => (key ? { Authorization: `Bearer ${key}` } : {});
 
 /**
- * `file` painted by the service, as PNG; `onProgress` is told { sending: 0 to 1 }. Only XMLHttpRequest tells how much of a body
- * has gone out. Rejects with Failure: "cancelled" through `signal`.
+ * Resolves with `file` painted by the service, as PNG. `onProgress` is called with { sending: 0 to 1 }; only XMLHttpRequest reports how much
+ * of a body has been sent. Rejects with Failure, "cancelled" if `signal` aborts it.
  */
 export function send(file, { direction, size, headers, onProgress, signal }) {
   return new Promise((resolve, reject) => {
@@ -29,7 +29,7 @@ export function send(file, { direction, size, headers, onProgress, signal }) {
   });
 }
 
-/** From the problem document; a proxy in between may have answered with something else. */
+/** Makes a Failure of a problem document. The body may also be something else, from a proxy. */
 export function refusal(status, body) {
   const code = status === 401 ? "key" : "refused";
   try {

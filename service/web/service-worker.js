@@ -1,4 +1,4 @@
-// Keeps the page, so that it opens without a connection. What paints is kept by the page itself (kept.js), pictures in store.js.
+// Caches the page, so that it opens offline. The page itself caches runtime and painters (kept.js) and stores pictures (store.js).
 const PAGE = [];
 const CACHE = "page";
 const addresses = PAGE.map((path) => new URL(path, self.registration.scope).href);
@@ -6,7 +6,7 @@ const web = new URL("web/", self.registration.scope).href;
 const ISOLATED = { "Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin" };
 
 self.addEventListener("install", (event) => event.waitUntil(keep()));
-self.addEventListener("activate", (event) => event.waitUntil(forgetOld().then(() => self.clients.claim()))); // once no page of an earlier release is open
+self.addEventListener("activate", (event) => event.waitUntil(forgetOld().then(() => self.clients.claim()))); // runs when no page of an earlier release is open
 
 async function keep() {
   const cache = await caches.open(CACHE);
@@ -14,7 +14,7 @@ async function keep() {
   await cache.addAll(missing.filter(Boolean));
 }
 
-/** Files of earlier releases; samples stay. */
+/** Removes the files of earlier releases, but keeps samples. */
 async function forgetOld() {
   const cache = await caches.open(CACHE);
   for (const { url } of await cache.keys()) if (url.startsWith(web) && !addresses.includes(url)) await cache.delete(url);
@@ -27,7 +27,7 @@ self.addEventListener("fetch", (event) => {
   else if ((request.url.startsWith(web) && !/\.wasm(\.gz)?$/.test(request.url)) || /\/models\/[^/]+\/\d+\/sample[^/]*$/.test(request.url)) event.respondWith(file(request));
 });
 
-/** From the service while it is there, so that a new release is seen at once. */
+/** Network first, so that a new release is seen at once. */
 async function page(request) {
   const cache = await caches.open(CACHE);
   const response = await fetch(request).catch(() => null);
@@ -35,15 +35,15 @@ async function page(request) {
   return isolated(response?.ok ? response : ((await cache.match(request.url)) ?? response ?? Response.error()));
 }
 
-/** A page that says so, and its workers, which must say so too, may have threads. */
+/** Adds the headers without which the page and its workers may not use threads. */
 function isolated(response) {
   if (!response.ok) return response;
   const headers = new Headers(response.headers);
-  for (const [name, value] of Object.entries(ISOLATED)) headers.set(name, value); // said twice, it is not understood
+  for (const [name, value] of Object.entries(ISOLATED)) headers.set(name, value); // set, not append: a repeated header is invalid
   return new Response(response.body, { headers });
 }
 
-/** Their addresses hold hashes or versions, so that what is kept is what would come, also of a release that is not this worker's. */
+/** Cache first: the URLs contain hashes or versions, so their content never changes. */
 async function file(request) {
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request.url);

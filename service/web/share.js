@@ -1,7 +1,7 @@
-/** What people show each other: the painting, both pictures side by side, and a short clip from one to the other. */
+/** What people share: the painting, both pictures side by side, and a short clip. */
 
 const GAP = 16;
-const MOST = 1440;
+const MAX_SIDE = 1440;
 const CLIP = { side: 720, seconds: 4, rate: 30 };
 
 export function download(file) {
@@ -9,13 +9,13 @@ export function download(file) {
   link.href = URL.createObjectURL(file);
   link.download = file.name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be asking where to
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be asking where to save it
 }
 
 export const canShare = () => Boolean(navigator.canShare?.({ files: [new File(["x"], "x.jpg", { type: "image/jpeg" })] }));
 
-/** Through the system's own menu; the file is saved where there is none, or where too long has passed since the person's tap. Resolves
- * with whether it went out. */
+/** Opens the system's share menu. Saves the file instead if there is no such menu, or if the tap is too long ago for the browser to
+ * allow it. Resolves with false if the person closed the menu. */
 export async function share(file) {
   try {
     if (navigator.canShare?.({ files: [file] })) {
@@ -29,9 +29,9 @@ export async function share(file) {
   return true;
 }
 
-/** Photograph and painting beside each other, or one above the other where they are wide. */
+/** Photograph and painting side by side, or one above the other if they are wide. */
 export async function sideBySide({ before, after }, name) {
-  const scale = Math.min(1, MOST / Math.max(after.width, after.height));
+  const scale = Math.min(1, MAX_SIDE / Math.max(after.width, after.height));
   const [width, height] = [Math.round(after.width * scale), Math.round(after.height * scale)];
   const isWide = width > height;
   const canvas = new OffscreenCanvas(isWide ? width : 2 * width + GAP, isWide ? 2 * height + GAP : height);
@@ -46,13 +46,13 @@ export async function sideBySide({ before, after }, name) {
 
 const TYPES = ["video/mp4", "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
 
-/** What this browser can record, or nothing. */
+/** The first video type that this browser can record, if any. */
 export const clipType = () => TYPES.find((type) => globalThis.MediaRecorder?.isTypeSupported(type));
 
-/** A line passes over the photograph and back, and leaves the painting behind it. */
+/** Records a line that sweeps over the photograph and back, revealing the painting. */
 export async function clip({ before, after }, name) {
   const scale = Math.min(1, CLIP.side / Math.max(after.width, after.height));
-  const even = (side) => 2 * Math.round((side * scale) / 2); // as encoders want it
+  const even = (side) => 2 * Math.round((side * scale) / 2); // encoders need even sides
   const canvas = Object.assign(document.createElement("canvas"), { width: even(after.width), height: even(after.height) });
   const type = clipType();
   const recorder = new MediaRecorder(canvas.captureStream(CLIP.rate), { mimeType: type, videoBitsPerSecond: 5_000_000 });

@@ -3,12 +3,12 @@
 import { blend, withColorsOf } from "./finish.js";
 import { t } from "./texts.js";
 
-const MOST = 2048; // pixels of a side that are worth showing
+const MAX_SIDE = 2048; // in pixels; more would not be seen
 const find = (selector) => document.querySelector(`#stage ${selector}`);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Stage {
-  #shown = null; // what `after` is made of: { photograph, painting, width, height } of pixels
+  #shown = null; // the pixels that `after` is mixed from: { photograph, painting, width, height }
   #url = "";
   #turn = 0;
 
@@ -27,8 +27,8 @@ export class Stage {
   }
 
   /**
-   * Shows `before` (an address or a Blob) and `after` (a Blob or nothing yet). `tag` is written over them; `look` is how the
-   * painting is mixed with the photograph. What is `filling` is cut to the stage's shape on a phone.
+   * Shows `before` (a URL or a Blob) and `after` (a Blob, or nothing yet) with a caption, `tag`. `look` says how the painting is mixed with
+   * the photograph. With `filling` the pictures are cropped to the stage's shape on a phone.
    */
   async show({ before, after, names, tag = "", look = { strength: 1, keepColors: false }, reveal = false, filling = false }) {
     const turn = ++this.#turn;
@@ -58,7 +58,7 @@ export class Stage {
     await (before ? image.decode().catch(() => {}) : null);
   }
 
-  /** The painting with another strength or the photograph's colours: at once, from what is there. */
+  /** Mixes photograph and painting again, without painting again. */
   mix({ strength, keepColors }) {
     if (!this.#shown) return;
     const { painting, photograph, width, height } = this.#shown;
@@ -74,7 +74,7 @@ export class Stage {
     context.putImageData(painted, 0, 0);
   }
 
-  /** What is being done, and whether it can be cancelled; no text ends it. */
+  /** Shows what is being done, and whether it can be cancelled; an empty text hides it. */
   working(text, cancellable = true) {
     this.frame.setAttribute("aria-busy", Boolean(text));
     find(".working").hidden = !text;
@@ -88,7 +88,7 @@ export class Stage {
     this.split(0);
   }
 
-  /** Before and after, as pictures that a canvas can draw: for what people share. */
+  /** Before and after, as sources that a canvas can draw. */
   get sides() {
     return { before: find(".before"), after: find(".after") };
   }
@@ -100,7 +100,7 @@ async function bitmapOf(picture) {
 }
 
 function shrunk(painting) {
-  const scale = Math.min(1, MOST / Math.max(painting.width, painting.height));
+  const scale = Math.min(1, MAX_SIDE / Math.max(painting.width, painting.height));
   return { painting, width: Math.round(painting.width * scale), height: Math.round(painting.height * scale) };
 }
 
@@ -111,7 +111,7 @@ function pixelsOf(bitmap, width, height) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** What a picture's progress is called. */
+/** Returns the text for a picture's progress. */
 export function progressText(progress, painterName) {
   if (!progress || progress.decoding) return t("reading");
   const percent = (part) => Math.min(100, Math.round(100 * part));

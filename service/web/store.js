@@ -1,4 +1,4 @@
-/** Photographs and their paintings, in the browser's own storage, so that a reload loses none. */
+/** Photographs and their paintings in IndexedDB, so that they survive a reload. */
 
 const DATABASE = "paintings";
 const STORE = "pictures";
@@ -25,10 +25,10 @@ async function run(mode, action) {
   });
 }
 
-/** All that was kept, oldest first; nothing where the browser keeps nothing. */
+/** All stored pictures, oldest first; none if the browser does not allow storage. */
 export const all = () => run("readonly", (store) => store.getAll()).catch(() => []);
 
-/** Rejects where there is no more room. */
+/** Rejects if there is no more room. */
 export const put = (record) => run("readwrite", (store) => store.put(record));
 
 export const remove = (id) => run("readwrite", (store) => store.delete(id)).catch(() => {});

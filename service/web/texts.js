@@ -1,11 +1,11 @@
-/** The page's texts in the browser's language. English for what stands in index.html is there; the rest is in texts/en.js. */
+/** The page's texts in the browser's language. English texts are in index.html and texts/en.js. */
 
 import english from "./texts/en.js";
 
 const LANGUAGES = ["de", "fr", "ru"];
 let texts = english;
 
-/** Loads the first of the browser's languages that there is, and puts it into the page. */
+/** Loads the first of the browser's languages that is available, and fills it into the page. */
 export async function loadTexts() {
   for (const wanted of navigator.languages ?? []) {
     const language = wanted.slice(0, 2).toLowerCase();
@@ -21,12 +21,12 @@ export async function loadTexts() {
   }
 }
 
-/** The text `key`, with {name} filled in from `values`. */
+/** Returns the text `key`, with each {name} replaced from `values`. */
 export function t(key, values = {}) {
   return (texts[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** What a direction is called and said of, in this language where texts/ has it. */
+/** Returns a direction's title and sentence, translated if texts/ has them. */
 export function about({ direction, title, source, target, about: sentence }) {
   return { title: texts[`${direction}.title`] ?? title ?? `${source} → ${target}`, sentence: texts[`${direction}.about`] ?? sentence ?? "" };
 }

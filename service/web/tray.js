@@ -1,4 +1,4 @@
-/** All photographs, small, and what is done with all of them. */
+/** Thumbnails of all photographs, and the buttons that act on all of them. */
 
 import { t } from "./texts.js";
 import { zip } from "./zip.js";
@@ -8,7 +8,7 @@ const find = (selector) => document.querySelector(selector);
 export class Tray {
   #items = new Map();
 
-  /** `queue` holds the pictures; `onSelect` is told the picture that is tapped. */
+  /** `queue` holds the pictures; `onSelect` is called with the picture that is tapped. */
   constructor(queue, onSelect) {
     this.queue = queue;
     this.onSelect = onSelect;
@@ -19,7 +19,7 @@ export class Tray {
     };
   }
 
-  /** As the pictures are now. */
+  /** Brings the thumbnails up to date. */
   update() {
     const { pictures, current } = this.queue;
     for (const [picture, item] of this.#items) {
@@ -61,7 +61,7 @@ export class Tray {
   }
 }
 
-/** One ZIP of all that is painted, each file made and added in its turn. */
+/** Makes one ZIP of all paintings, one file after the other. */
 export async function saveAll(pictures, painterOf, onProgress) {
   const made = [];
   for (const [index, picture] of pictures.entries()) {

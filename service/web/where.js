@@ -1,4 +1,4 @@
-/** The dialog that says where pictures are painted and what is kept on the device, and lets a person change both. */
+/** The dialog about where pictures are painted and what is stored on the device. */
 
 import { forget, list } from "./kept.js";
 import { hasServer, isOnDevice } from "./painters.js";
@@ -7,7 +7,7 @@ import { about, t } from "./texts.js";
 const dialog = document.querySelector("#where");
 const megabytes = (bytes) => t("megabytes", { count: (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0) });
 
-/** `pictures` gives those there are; `onClear` removes them. Returns what brings the open dialog up to date. */
+/** `pictures` returns all pictures; `onClear` removes them. Returns a function that updates the dialog if it is open. */
 export function whereDialog(place, painters, pictures, onClear) {
   const update = () => show(place, painters, pictures());
   document.querySelector("#place").onclick = () => {
@@ -23,7 +23,7 @@ export function whereDialog(place, painters, pictures, onClear) {
     await onClear();
     update();
   };
-  document.querySelector("#where-close").onclick = () => dialog.close(); // a form of the method "dialog" is stopped by the page's policy
+  document.querySelector("#where-close").onclick = () => dialog.close(); // the page's content security policy does not allow a form with method "dialog"
   dialog.onclick = ({ target }) => target === dialog && dialog.close();
   return () => dialog.open && update();
 }

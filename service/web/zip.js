@@ -1,4 +1,4 @@
-/** A ZIP of `files`, numbered so that no name is there twice; stored, since pictures do not shrink further (APPNOTE.TXT 6.3). */
+/** Makes a ZIP of `files` (APPNOTE.TXT 6.3). They are numbered, so that names are unique, and stored, since pictures do not compress further. */
 export async function zip(files) {
   const parts = [];
   const directory = [];
@@ -10,7 +10,7 @@ export async function zip(files) {
     const common = [[20, 2], [UTF8_NAME, 2], [0, 2], [0, 2], [0x21, 2], [crc32(content), 4], [content.length, 4], [content.length, 4], [name.length, 2], [0, 2]];
     const header = bytes([[0x04034b50, 4], ...common]);
     directory.push(bytes([[0x02014b50, 4], [20, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]]), name);
-    parts.push(header, name, file); // the file itself, which the browser may leave on its disk
+    parts.push(header, name, file); // a reference, so the browser can leave the file on disk
     offset += header.length + name.length + content.length;
   }
   const size = directory.reduce((sum, part) => sum + part.length, 0);

@@ -1,12 +1,12 @@
-/** Files to pixels, by the browser: upright and in sRGB; on white, as on the server. */
+/** Decodes files to pixels with the browser's decoders: upright, in sRGB, on white, as on the server. */
 
 import { Failure } from "../remote.js";
 import { resize } from "./resample.js";
 
-/** Pixels from which on the browser shrinks while it decodes: some give canvases no more. */
-const MOST = 16_000_000;
+/** Larger pictures are shrunk by the browser first: some browsers do not allow larger canvases. */
+const MAX_PIXELS = 16_000_000;
 
-/** Width and height with the longest side at most `size` (null: as it is), as the server rounds them. */
+/** Returns width and height with the longest side at most `size` (null: unchanged), rounded as on the server. */
 export function fitted(width, height, size) {
   const scale = size === null ? 1 : Math.min(1, size / Math.max(width, height));
   return [Math.max(1, roundToEven(width * scale)), Math.max(1, roundToEven(height * scale))];
@@ -17,20 +17,20 @@ function roundToEven(x) {
   return x - low === 0.5 ? low + (low % 2) : Math.round(x);
 }
 
-/** `file`'s picture with its longest side shrunk to `size`, and the size it had. Rejects with Failure "undecodable". */
+/** Decodes `file`, shrunk to `size`; also returns its original size. Rejects with Failure "undecodable". */
 export async function decode(file, size) {
   const whole = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => {
     throw new Failure("undecodable");
   });
   const original = { width: whole.width, height: whole.height };
   const [width, height] = fitted(whole.width, whole.height, size);
-  const scale = Math.min(1, Math.sqrt(MOST / (whole.width * whole.height)));
+  const scale = Math.min(1, Math.sqrt(MAX_PIXELS / (whole.width * whole.height)));
   const pixels = draw(whole, Math.max(width, Math.round(whole.width * scale)), Math.max(height, Math.round(whole.height * scale)));
   whole.close();
   return { pixels: resize(pixels, width, height), original };
 }
 
-/** The pixels of whatever a canvas can draw, on white. */
+/** Returns the pixels of anything that a canvas can draw, on white. */
 export function draw(image, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -41,7 +41,7 @@ export function draw(image, width, height) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** Pixels to a file. */
+/** Encodes pixels as a file. */
 export function encode({ width, height, data }, type, quality) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);

@@ -1,4 +1,4 @@
-/** The worker that paints. A painter is what GET /directions says of a direction, with absolute addresses. */
+/** The worker that paints. A painter is an entry of GET /directions, with absolute URLs. */
 
 import { answer } from "../remote.js";
 import { decode, draw, encode } from "./decode.js";
@@ -10,7 +10,7 @@ const TRIAL = { side: 128, pixels: 512 * 384 };
 let options = null;
 let loading = null;
 
-/** The runtime and the painter's graph for `purpose`, each fetched once. */
+/** Loads the runtime and the painter's graph for `purpose`, each once. */
 async function session(painter, purpose, onProgress) {
   loading ??= load(options, (loaded, size) => onProgress({ loading: "runtime", loaded, size })).catch((error) => {
     loading = null;
@@ -50,7 +50,7 @@ async function paintTiles(picture, padded, { multiple, smallest_side: smallest }
   return canvas.pixels();
 }
 
-/** From a smaller picture. */
+/** Estimates the time for a picture of TRIAL.pixels from a smaller one. */
 async function trial(painter, onProgress) {
   const { runtime, graph } = await session(painter, "pictures", onProgress);
   const side = paddedSide(TRIAL.side, painter.multiple, painter.smallest_side);
@@ -66,12 +66,12 @@ async function trial(painter, onProgress) {
 }
 
 answer({
-  /** `vendor`: where the runtime lies; `suffix`: of its binary; `device`: as runtime.js; `headers` for the graphs. */
+  /** `vendor`: URL of the runtime; `suffix` of its binary; `device` as in runtime.js; `headers` for fetching graphs. */
   set(given) {
     options = given;
   },
 
-  /** Seconds that a picture of 512 × 384 will take here; and what it runs on: on the CPU where a graphics processor fails at it. */
+  /** Measures how many seconds a picture of 512 × 384 takes here, and on what. Falls back to the CPU if WebGPU fails. */
   async trial({ painter }, onProgress) {
     try {
       return await trial(painter, onProgress);
@@ -83,7 +83,7 @@ answer({
     }
   },
 
-  /** A file, its longest side shrunk to `size`, painted: as a PNG file. */
+  /** Paints a file, shrunk to `size`. Returns a PNG file. */
   async paint({ file, painter, size }, onProgress) {
     onProgress({ decoding: true });
     const { pixels } = await decode(file, size);
@@ -93,7 +93,7 @@ answer({
     return { file: await encode(painted, "image/png"), width: painted.width, height: painted.height, seconds };
   },
 
-  /** A bitmap of the camera, painted: as a bitmap. */
+  /** Paints a frame of the camera; bitmap in, bitmap out. */
   async frame({ bitmap, painter }, onProgress) {
     const pixels = draw(bitmap, bitmap.width, bitmap.height);
     bitmap.close();

@@ -1,4 +1,4 @@
-/** The worker that reads files for the page, and writes those that are saved: painting never waits for it, nor it for painting. */
+/** The worker that reads photographs and writes the files to save. It is separate, so that neither waits for painting. */
 
 import { blend, withColorsOf } from "../finish.js";
 import { answer } from "../remote.js";
@@ -6,13 +6,13 @@ import { decode, encode } from "./decode.js";
 import { resize } from "./resample.js";
 
 answer({
-  /** A small copy of a file's picture, and the size that it has itself. */
+  /** Makes a small copy of a file's picture; also returns the original size. */
   async preview({ file, size }) {
     const { pixels, original } = await decode(file, size);
     return { file: await encode(pixels, "image/jpeg", 0.9), width: pixels.width, height: pixels.height, original };
   },
 
-  /** The file to save: the painting of `file`, at the photograph's `ownSize` or as painted. */
+  /** Makes the file to save: the painting of `file`, at the photograph's size (`ownSize`) or as painted. */
   async finish({ file, painting, strength, keepColors, ownSize, type }) {
     const painted = (await decode(painting, null)).pixels;
     if (strength === 1 && !keepColors && !ownSize) return encode(painted, type, 0.92);

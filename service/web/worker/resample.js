@@ -1,5 +1,5 @@
-/** Pictures to other sizes, as Pillow does it on the server: Lanczos in fixed point, after a box filter where much is shrunk
- * (Pillow: Resample.c, Reduce.c, and Image.resize with reducing_gap=3). A picture is { width, height, data }, RGBA, opaque. */
+/** Resizes pictures exactly as Pillow does on the server: Lanczos in fixed point, after a box filter if the picture shrinks a lot
+ * (Pillow: Resample.c, Reduce.c, and Image.resize with reducing_gap=3). A picture is { width, height, data }, opaque RGBA. */
 
 const BITS = 22;
 const GAP = 3;
@@ -20,7 +20,7 @@ export function resize(picture, width, height, gap = GAP) {
   return made;
 }
 
-/** Means of blocks of `across` × `down`; those at the edge may be smaller. */
+/** Averages blocks of `across` × `down` pixels; blocks at the edge may be smaller. */
 function reduce({ width, height, data }, across, down) {
   const columns = Math.ceil(width / across);
   const rows = Math.ceil(height / down);
@@ -48,7 +48,7 @@ function reduce({ width, height, data }, across, down) {
   return made;
 }
 
-/** For each of `count` pixels: where its window starts, and the weights in it. `length` of the line's `size` pixels are covered. */
+/** Returns, for each of `count` output pixels, the start and the weights of its window. `length` of the line's `size` pixels are covered. */
 function weights(size, length, count) {
   const scale = length / count;
   const stretch = Math.max(1, scale);

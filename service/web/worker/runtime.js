@@ -1,11 +1,11 @@
-/** ONNX Runtime in this worker: on WebGPU where the browser has it, else in WebAssembly, with threads where they are allowed. */
+/** ONNX Runtime in this worker: on WebGPU if the browser has it, otherwise in WebAssembly, with threads if they are allowed. */
 
 import { bytes } from "../kept.js";
 
 const WASM = { module: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm", size: 14_239_897 };
 const WEBGPU = { module: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm", size: 16_758_545 };
 
-/** Whether a real GPU answers, and the browser can wait for it inside WebAssembly; one in software is slower than the CPU. */
+/** Whether there is a real GPU and the browser can wait for it inside WebAssembly. A software GPU is slower than the CPU. */
 async function hasGpu() {
   if (!navigator.gpu || !("Suspending" in WebAssembly)) return false;
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
@@ -34,12 +34,12 @@ class Runtime {
     this.device = device;
   }
 
-  /** As many as ONNX Runtime thinks right, once a session is open: half the cores, 4 at most, and 1 where a page may not have threads. */
+  /** ONNX Runtime's own choice, known once a session is open: half the cores, at most 4, or 1 if the page may not use threads. */
   get threads() {
     return this.#ort.env.wasm.numThreads;
   }
 
-  /** A session of `file`, as GET /directions describes it. */
+  /** Opens a session for a file of GET /directions, once. */
   session({ url, size, sha256 }, headers, onProgress) {
     if (!this.#sessions.has(url)) {
       const opening = bytes(url, { size, sha256, headers, onProgress }).then((graph) => this.#open(graph));
@@ -54,7 +54,7 @@ class Runtime {
     return this.#ort.InferenceSession.create(graph, { executionProviders, enableMemPattern: false, logSeverityLevel: 3 });
   }
 
-  /** One RGBA picture of sides that fit, painted; `statistics` only for graphs that take them. */
+  /** Paints one RGBA picture with valid sides. Pass `statistics` only to graphs that have that input. */
   async run(session, picture, statistics) {
     const { width, height } = picture;
     const given = { pictures: new this.#ort.Tensor("uint8", withoutAlpha(picture.data), [1, height, width, 3]) };
@@ -64,7 +64,7 @@ class Runtime {
     return { painted, statistics: made.used_statistics?.data };
   }
 
-  /** NaN asks for the picture's own. */
+  /** Statistics of NaN, which make a graph use the picture's own. */
   noStatistics(session) {
     const { shape } = session.inputMetadata.find(({ name }) => name === "statistics");
     return new Float32Array(shape[1]).fill(NaN);

@@ -1,8 +1,8 @@
-/** Pictures too large to be painted at once, cut and blended as on the server (pictures/tiles.py). */
+/** Cuts pictures that are too large into tiles and blends these again, as on the server (service/engine/tiler.py). */
 
 import { blank, resize } from "./resample.js";
 
-export const AT_ONCE = 4 * 512 * 512; // pixels: the server's CYCLEGAN_MAX_BATCH_PIXELS, unless its owner says otherwise
+export const AT_ONCE = 4 * 512 * 512; // pixels; the default of the server's CYCLEGAN_MAX_BATCH_PIXELS
 const SIDE = 640;
 const OVERLAP = 128;
 const RAMP = 32;
@@ -10,7 +10,7 @@ const ONE = 256;
 
 export const paddedSide = (side, multiple, smallest) => Math.ceil(Math.max(side, smallest) / multiple) * multiple;
 
-/** Mirrored at the bottom and right, as numpy's mode "reflect", to sides that a generator takes. */
+/** Pads to sides that a generator accepts, mirrored at the bottom and right like numpy's mode "reflect". */
 export function pad(picture, multiple, smallest) {
   const width = paddedSide(picture.width, multiple, smallest);
   const height = paddedSide(picture.height, multiple, smallest);
@@ -24,7 +24,7 @@ export function pad(picture, multiple, smallest) {
   return made;
 }
 
-/** For each of `length` places the one of `size` that it shows: 0 1 2 3 2 1 0 1 … */
+/** Returns the source index for each of `length` positions: 0 1 2 3 2 1 0 1 … */
 function mirrored(length, size) {
   const period = Math.max(1, 2 * (size - 1));
   return Uint32Array.from({ length }, (_, i) => (i % period < size ? i % period : period - (i % period)));
@@ -40,7 +40,7 @@ export function crop(picture, left, top, width, height) {
   return made;
 }
 
-/** Shrunk to no more than AT_ONCE pixels; no side is shorter than `smallest`. */
+/** Shrinks to at most AT_ONCE pixels, with no side shorter than `smallest`. */
 export function thumbnail(picture, smallest) {
   const { width, height } = picture;
   const scale = Math.sqrt(AT_ONCE / (width * height));
@@ -49,7 +49,7 @@ export function thumbnail(picture, smallest) {
   return width < height ? resize(picture, shorter, longer) : resize(picture, longer, shorter);
 }
 
-/** Tiles that cover `width` × `height`, with weights that add up to 1 at each pixel. */
+/** Returns tiles that cover `width` × `height`; at each pixel their weights add up to 1. */
 export function cut(width, height, multiple, smallest) {
   const side = paddedSide(SIDE, multiple, smallest);
   const across = along(width, side, multiple);
@@ -70,7 +70,7 @@ function along(length, wanted, multiple) {
   }));
 }
 
-/** Painted tiles become a picture again. */
+/** Blends painted tiles into one picture. */
 export class Canvas {
   #sums;
   constructor(width, height) {
