@@ -1,14 +1,14 @@
-"""The bundle format: what training/ writes and service/ reads. Imports neither.
+"""The bundle format, which training/ writes and service/ reads. This file imports neither of them.
 
     <direction>/model.json           the manifest: what the direction is, and its versions
     <direction>/README.md            the model card
-    <direction>/config.pbtxt         what NVIDIA's Triton needs to serve the same folder (training/triton.py)
+    <direction>/config.pbtxt         lets NVIDIA's Triton serve the same folder (training/triton.py)
     <direction>/<version>/model.onnx uint8 (n, h, w, 3) RGB in and out; n, h and w dynamic
-    <direction>/<version>/int8.onnx  the same in another precision, where the manifest lists one; so also fp16.onnx
-    <direction>/<version>/sample.webp what people are shown of it, and sample-source.webp what that was made from
-    <direction>/<version>/tiling.onnx the same for tiles: instance norms' statistics in and out, too (training/tiling.py)
+    <direction>/<version>/int8.onnx  optional: the same in INT8, or in fp16 (fp16.onnx)
+    <direction>/<version>/tiling.onnx optional: the same for tiles, with the instance norms' statistics in and out (training/tiling.py)
+    <direction>/<version>/sample.webp optional: a translation for the page, and sample-source.webp, its source
 
-A folder that does not match its manifest is refused by name.
+A version whose files do not match the manifest is refused, with a message that names the file.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ ONNX = "model.onnx"
 TILING = "tiling.onnx"
 VERSION_FILE = r"^[0-9]+/[A-Za-z0-9_.-]+$"
 FOR_PEOPLE = ("title", "years", "about", "sample", "sample_source")
-"""The manifest's fields that a page shows: an export of one more version keeps them."""
+"""The manifest's fields that the page shows. Exporting another version keeps them."""
 
 
 class BundleError(Exception):
-    """A bundle that cannot be used; the message names the file and what is wrong with it."""
+    """A bundle that cannot be used. The message names the file and what is wrong with it."""
 
 
 class _Entry(BaseModel):
@@ -42,34 +42,34 @@ class ModelFile(_Entry):
     """One ONNX file of a version."""
 
     path: str = Field(pattern=VERSION_FILE)
-    """Relative to the bundle's folder: `1/model.onnx`."""
+    """Relative to the bundle's folder, like `1/model.onnx`."""
     precision: Precision
-    """What its convolutions compute in; fp32's weights may be stored as fp16."""
+    """The precision of its convolutions. The weights of fp32 may be stored as fp16."""
     device: Device
-    """Where it is meant to run: fp32 anywhere, fp16 on CUDA, int8 on CPUs with VNNI."""
+    """The device that it is for: fp32 for any, fp16 for CUDA, int8 for CPUs with VNNI."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     purpose: Purpose = "pictures"
-    """What it translates: whole pictures, or tiles of larger ones."""
+    """Whether it translates whole pictures or tiles of large ones."""
     speedup: float | None = Field(None, gt=0)
-    """Times as fast as fp32, as measured at export on a CPU with VNNI; None where it was not measured."""
+    """Speed relative to fp32, measured at export on a CPU with VNNI; None if not measured."""
 
 
 class Version(_Entry):
-    """One trained generator: its files, and all that is known of it."""
+    """One trained generator: its files and everything that is recorded about it."""
 
     version: int = Field(ge=1)
     architecture: str
     trained_size: int = Field(ge=8)
-    """Side in pixels of the crops that it was trained on."""
+    """Side of the training crops, in pixels."""
     multiple: int = Field(ge=1)
-    """Height and width of the input must be multiples of this …"""
+    """Height and width of the input must be multiples of this."""
     smallest_side: int = Field(ge=1)
-    """… and no smaller than this."""
+    """Height and width of the input must be at least this."""
     files: tuple[ModelFile, ...] = Field(min_length=1)
     training: dict[str, Any]
-    """Configuration, seed, steps, counts of pictures, losses at the end."""
+    """Configuration, seed, steps, numbers of pictures, losses."""
     evaluation: dict[str, Any]
-    """Figures by name; empty where none were made."""
+    """Figures by name; empty if it was not evaluated."""
 
     @field_validator("files")
     @classmethod
@@ -79,39 +79,39 @@ class Version(_Entry):
         return files
 
     def file(self, precision: Precision, purpose: Purpose = "pictures") -> ModelFile | None:
-        """The file that computes in `precision`, if there is one; of fp32 for pictures there always is."""
+        """Return the file for `precision` and `purpose`, if there is one. There is always one for fp32 and pictures."""
         return next((file for file in self.files if (file.precision, file.purpose) == (precision, purpose)), None)
 
 
 class Manifest(_Entry):
-    """model.json."""
+    """The content of model.json."""
 
     schema_version: Literal[1] = 1
     direction: str = Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")
     source: str
-    """Domain that it translates from."""
+    """The domain that it translates from."""
     target: str
-    """Domain that it translates to."""
+    """The domain that it translates to."""
     inverse: str
-    """The direction that leads back."""
+    """The opposite direction."""
     licence: str
     """What may be done with the weights."""
     title: str | None = None
-    """What a person calls it: `Claude Monet`."""
+    """A name for people, like `Claude Monet`."""
     years: str | None = None
-    """When the painter lived, or the paintings were made: `1840–1926`."""
+    """The years of the painter or the paintings, like `1840–1926`."""
     about: str | None = None
-    """What it makes of a picture, in one sentence."""
+    """One sentence about what it does to a picture."""
     sample: str | None = Field(None, pattern=VERSION_FILE)
-    """A small picture that it made …"""
+    """A small translation to show, relative to the bundle's folder."""
     sample_source: str | None = Field(None, pattern=VERSION_FILE)
-    """… and what it was made from, of the same size. Both, like versions' files, relative to the bundle's folder."""
+    """The source of `sample`, of the same size."""
     versions: tuple[Version, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A direction on disk, and one version of it: checked against the manifest."""
+    """One version of a direction on disk, checked against the manifest."""
 
     folder: Path
     manifest: Manifest
@@ -122,43 +122,43 @@ class Bundle:
         return self.manifest.direction
 
     def path(self, precision: Precision, purpose: Purpose = "pictures") -> Path | None:
-        """Where the file is; None where there is none."""
+        """Return the path of a file; None if the version has none."""
         file = self.version.file(precision, purpose)
         return self.folder / file.path if file else None
 
     @property
     def onnx(self) -> Path:
-        """The file that runs anywhere."""
+        """The fp32 file, which runs on any device."""
         path = self.path("fp32")
         assert path is not None
         return path
 
 
 def list_bundles(models: Path) -> list[Path]:
-    """The folders in `models` that hold a manifest, by name."""
+    """Return the folders in `models` that have a manifest, sorted by name."""
     return sorted(path.parent for path in models.glob(f"*/{MANIFEST}"))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises BundleError where model.json is missing, malformed, or names another direction than its folder."""
+    """Read model.json. Raises BundleError if it is missing, malformed, or its direction is not the folder's name."""
     path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise BundleError(f"{folder} is no bundle, as it has no {MANIFEST}: name the folder of one, like models/photo2monet") from error
+        raise BundleError(f"{folder} is not a bundle, because it has no {MANIFEST}: give a folder like models/photo2monet") from error
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if manifest.direction != folder.resolve().name:
-        raise BundleError(f"{path} is the manifest of {manifest.direction}: name its folder so")
+        raise BundleError(f"{path} is the manifest of {manifest.direction}: rename its folder to that")
     return manifest
 
 
 def load_versions(folder: Path) -> tuple[list[Bundle], list[str]]:
-    """Every version whose files match the manifest, the newest first; and what is wrong with the others. Raises BundleError where
-    the manifest itself cannot be used."""
+    """Return every version whose files match the manifest, newest first, and the problems of the others. Raises BundleError if the manifest
+    itself cannot be used."""
     manifest = read_manifest(folder)
     sound: list[Bundle] = []
     problems: list[str] = []
@@ -171,7 +171,7 @@ def load_versions(folder: Path) -> tuple[list[Bundle], list[str]]:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """The newest version whose files match the manifest. Raises BundleError, which says why none does."""
+    """Return the newest version whose files match the manifest. Raises BundleError if there is none."""
     sound, problems = load_versions(folder)
     if not sound:
         raise BundleError("; ".join(problems))
@@ -179,7 +179,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def load_pair(folder: Path) -> list[Bundle]:
-    """The bundle and, where it stands beside it, the one that leads back. Raises BundleError."""
+    """Return the bundle and, if there is one next to it, the bundle of the opposite direction. Raises BundleError."""
     bundle = load_bundle(folder)
     inverse = folder.resolve().with_name(bundle.manifest.inverse)
     return [bundle, load_bundle(inverse)] if (inverse / MANIFEST).exists() else [bundle]
@@ -199,8 +199,11 @@ def sha256_of(content: bytes) -> str:
 
 
 def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: dict[str, bytes]) -> Bundle:
-    """Add the manifest's one version to the bundle in `folder`, its `files` in their order, and those `beside` it by name (the
-    card and its pictures). The manifest comes last and at once, so that a service that reads meanwhile sees the old bundle or the new."""
+    """Add the manifest's only version to the bundle in `folder`.
+
+    `files` are the contents of the version's files, in order; `beside` has other files by name (the card and its pictures). The manifest
+    is replaced last, atomically, so that a running service sees either the old or the new bundle.
+    """
     (version,) = manifest.versions
     if (folder / MANIFEST).exists():
         earlier = read_manifest(folder)
@@ -208,7 +211,7 @@ def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: 
         manifest = manifest.model_copy(update={"versions": (*earlier.versions, version), **kept})
 
     for file, content in zip(version.files, files, strict=True):
-        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an export that was cut off may have left it
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an interrupted export may have left it
         (folder / file.path).write_bytes(content)
     for name, content in beside.items():
         (folder / name).write_bytes(content)
@@ -219,5 +222,5 @@ def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: 
 
 
 def next_version(folder: Path) -> int:
-    """The number for one more version: one above the newest, 1 in an empty folder."""
+    """Return the number for another version: one above the newest, or 1."""
     return max((v.version for v in read_manifest(folder).versions), default=0) + 1 if (folder / MANIFEST).exists() else 1

@@ -1,4 +1,4 @@
-"""How a picture of any size is brought to a size that a generator takes, and back."""
+"""Pad pictures of any size to a size that a generator accepts, and crop the result."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,12 +7,12 @@ Pixels = NDArray[np.uint8]
 
 
 def padded_side(side: int, multiple: int, smallest: int) -> int:
-    """The next multiple of `multiple` that is no less than `side` and `smallest`."""
+    """Return the smallest multiple of `multiple` that is at least `side` and `smallest`."""
     return -(-max(side, smallest) // multiple) * multiple
 
 
 def pad(pixels: Pixels, multiple: int, smallest: int) -> Pixels:
-    """(h, w, 3) bytes mirrored at the bottom and right to sides that fit; `crop` undoes it."""
+    """Pad uint8 (h, w, 3) at the bottom and right by reflection; `crop` undoes it."""
     height, width = pixels.shape[:2]
     below = padded_side(height, multiple, smallest) - height
     beside = padded_side(width, multiple, smallest) - width
@@ -20,5 +20,5 @@ def pad(pixels: Pixels, multiple: int, smallest: int) -> Pixels:
 
 
 def crop(pixels: Pixels, height: int, width: int) -> Pixels:
-    """The top left `height` × `width` of (h, w, 3) bytes."""
+    """Return the top left `height` × `width` of uint8 (h, w, 3)."""
     return pixels[:height, :width]

@@ -1,7 +1,7 @@
-"""Bundles elsewhere: pushed to and pulled from any address that fsspec knows, like https://, s3:// or the Hugging Face hub's hf://.
+"""Push bundles to, and pull them from, any URL that fsspec supports, like https://, s3:// or the Hugging Face hub's hf://.
 
-Every file of a version is checked against the sha256 in its manifest, and the manifest comes last, so that a service that reads
-meanwhile sees the old bundle or the new. https://filesystem-spec.readthedocs.io, https://huggingface.co/docs/huggingface_hub
+Every file of a version is checked against the sha256 in its manifest. The manifest is written last, so that a running service sees either
+the old or the new bundle. https://filesystem-spec.readthedocs.io, https://huggingface.co/docs/huggingface_hub
 """
 
 import hashlib
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 BESIDE = (CARD, "config.pbtxt", "samples.jpg", "int8.jpg", "sheet.jpg")
-"""What may stand beside a manifest, and is taken along …"""
+"""Optional files next to a manifest, which are transferred too."""
 BESIDE_VERSION = ("sample.webp", "sample-source.webp")
-"""… and in a version's folder."""
+"""Optional files in a version's folder."""
 HUB = "hf://"
 
 
@@ -29,7 +29,7 @@ def is_url(models: str | Path) -> bool:
 
 
 def local_models(models: str | Path, cache: Path | None = None) -> Path:
-    """The folder of bundles itself, or where those at an address were pulled to: below `cache`, where what is there already is not
+    """Return the local folder of `models`. Bundles at a URL are pulled into a folder below `cache`; files that are there already are not
     fetched again. Raises BundleError."""
     if not is_url(models):
         return Path(models)
@@ -40,21 +40,21 @@ def local_models(models: str | Path, cache: Path | None = None) -> Path:
 
 
 def pull(url: str, models: Path) -> list[Bundle]:
-    """The bundle at `url`, or all those in the folder that it is, into `models`. Raises BundleError."""
+    """Pull the bundle at `url`, or all bundles in the folder at `url`, into `models`. Raises BundleError."""
     system, root = _system(url)
     try:
-        found = [root] if system.exists(f"{root}/{MANIFEST}") else list(_folders(system, root))
-        if not found:
-            raise BundleError(f"{url} holds no bundle: name a bundle's folder (with {MANIFEST}), or a folder of these")
-        return [_pull(system, folder, models) for folder in found]
+        folders = [root] if system.exists(f"{root}/{MANIFEST}") else list(_folders(system, root))
+        if not folders:
+            raise BundleError(f"{url} has no bundle: give a bundle's folder (with {MANIFEST}), or a folder of bundles")
+        return [_pull(system, folder, models) for folder in folders]
     except BundleError:
         raise
-    except Exception as error:  # each storage has its own
-        raise _told(url, error) from error
+    except Exception as error:  # each storage has its own exceptions
+        raise _error(url, error) from error
 
 
 def push(folder: Path, url: str) -> None:
-    """The bundle in `folder` to a folder of its name at `url`; a repository of the hub is made where there is none. Raises BundleError."""
+    """Push the bundle in `folder` to a folder of the same name at `url`. A missing repository on the hub is created. Raises BundleError."""
     bundle = load_bundle(folder)
     names = [file.path for version in bundle.manifest.versions for file in version.files if (folder / file.path).is_file()]
     names += [name for name in _beside(bundle.manifest) if (folder / name).is_file()]
@@ -69,18 +69,18 @@ def push(folder: Path, url: str) -> None:
             system.pipe_file(target, (folder / name).read_bytes())
     except BundleError:
         raise
-    except Exception as error:  # each storage has its own
-        raise _told(url, error) from error
+    except Exception as error:  # each storage has its own exceptions
+        raise _error(url, error) from error
 
 
 def _push_to_hub(folder: Path, url: str, names: list[str]) -> None:
-    """All at once, as one commit."""
+    """Upload everything in one commit."""
     from huggingface_hub import HfApi
 
     owner, _, rest = url.removeprefix(HUB).partition("/")
     name, _, below = rest.strip("/").partition("/")
     if not owner or not name:
-        raise BundleError(f"{url}: name a repository of the hub, like {HUB}you/paintings")
+        raise BundleError(f"{url}: give a repository of the hub, like {HUB}you/paintings")
     hub = HfApi()
     hub.create_repo(f"{owner}/{name}", exist_ok=True)
     place = "/".join(part for part in (below, folder.resolve().name) if part)
@@ -124,7 +124,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _folders(system: "AbstractFileSystem", root: str) -> Iterator[str]:
-    """The bundles' folders in a folder."""
+    """Yield the bundles' folders in a folder."""
     for entry in sorted(entry["name"].rstrip("/") for entry in system.ls(root, detail=True) if entry["type"] == "directory"):
         if system.exists(f"{entry}/{MANIFEST}"):
             yield entry
@@ -135,12 +135,12 @@ def _system(url: str) -> tuple[Any, str]:
         import fsspec
 
         system, root = fsspec.url_to_fs(url)
-    except ImportError as error:  # fsspec itself, or what it wants for this protocol
+    except ImportError as error:  # fsspec itself, or a package that it needs for this protocol
         raise BundleError(f"{url}: {error}: pip install 'cyclegan-service[hub]' (and s3fs for s3://, gcsfs for gs://)") from error
     except ValueError as error:
         raise BundleError(f"{url}: {error}") from error
     return system, root.rstrip("/")
 
 
-def _told(url: str, error: Exception) -> BundleError:
+def _error(url: str, error: Exception) -> BundleError:
     return BundleError(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")

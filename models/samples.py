@@ -1,7 +1,6 @@
-"""Samples that a page shows beside each bundle's title: `python -m models.samples --models models --photograph photo.jpg`.
+"""Make the samples that the page shows: `python -m models.samples --models models --photograph photo.jpg`.
 
-Where a direction starts from photographs, its sample is a painting of the photograph; where it leads to them, its sample is
-made from the painting that the inverse direction made of it. The newest version makes both.
+Each bundle's newest version translates the photograph. A direction to photographs translates the painting that its inverse made.
 """
 
 import argparse
@@ -21,10 +20,10 @@ SIZE = 448
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of bundles")
-    parser.add_argument("--photograph", type=Path, required=True, help="freely licensed, since its samples are published")
-    given = parser.parse_args()
-    bundles = {bundle.direction: bundle for bundle in map(load_bundle, list_bundles(given.models))}
-    image = Image.open(given.photograph).convert("RGB")
+    parser.add_argument("--photograph", type=Path, required=True, help="should be freely licensed, because the samples are published")
+    arguments = parser.parse_args()
+    bundles = {bundle.direction: bundle for bundle in map(load_bundle, list_bundles(arguments.models))}
+    image = Image.open(arguments.photograph).convert("RGB")
     image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     photograph = np.asarray(image)
     for bundle in bundles.values():

@@ -1,4 +1,4 @@
-"""AV1: the colours that a stream tells, which count where an AVIF's boxes tell none (AV1's specification, 5.5)."""
+"""AV1: the colours in the stream, which count if an AVIF's boxes have none (AV1 specification, 5.5)."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,12 @@ _SEQUENCE_HEADER = 1
 
 
 def colour_numbers(stream: bytes) -> tuple[int, int] | None:
-    """H.273's of primaries and curve; None where they are not told, or a header is not at the start or says when frames are shown, as
-    those of pictures do not."""
+    """Return H.273's code points of primaries and curve. None if the stream does not state them, does not start with a header, or has
+    timing, unlike pictures."""
     at = 0
     while at + 2 <= len(stream):
         head, size = stream[at], stream[at + 1]
-        if head & 0x86 != 0x02 or size & 0x80:  # neither extended nor long, and with a size
+        if head & 0x86 != 0x02 or size & 0x80:  # an extension, a size of several bytes, or no size
             return None
         if head >> 3 == _SEQUENCE_HEADER:
             return _of_sequence(stream[at + 2 : at + 2 + size])
@@ -57,7 +57,7 @@ def _of_sequence(header: bytes) -> tuple[int, int] | None:
 
 
 def _bits(content: bytes) -> Callable[[int], int]:
-    """Takes so many bits at a time, from the highest; zeros behind the end."""
+    """Return a function that reads the next bits, highest first; zeros after the end."""
     number, left = int.from_bytes(content.ljust(64, b"\0")[:64], "big"), 512
 
     def take(count: int) -> int:

@@ -1,5 +1,4 @@
-"""BMP: channels of any width are made 8 bits, which decoders of all BMPs know, runs and 2 bits are read as browsers do, and the profile is
-found."""
+"""BMP: convert channels of any width to 8 bits, read runs and 2-bit pixels as browsers do, and find the profile."""
 
 import struct
 
@@ -35,7 +34,7 @@ def parts(content: bytes) -> Parts:
 
 
 def _with_common_header(content: bytes) -> bytes:
-    """Of 40 bytes, where OS/2 has left zeros at the end of it out; and with no more colours in its palette than there can be."""
+    """Extend a short header of OS/2, which omits trailing zeros, to 40 bytes, and correct a palette size that is too large."""
     header_size = int.from_bytes(content[14:18], "little")
     if 16 <= header_size < 40:
         offset = int.from_bytes(content[10:14], "little") + 40 - header_size
@@ -46,30 +45,30 @@ def _with_common_header(content: bytes) -> bytes:
 
 
 def read(parts: Parts) -> Image.Image:
-    """One of runs (RLE8, RLE4) or of 2 bits, in RGB: what its runs leave out, and what has no colour in its palette, is black, as in
+    """Read a BMP of runs (RLE8, RLE4) or 2 bits as RGB. Pixels that no run sets, and those without a palette entry, are black, as in
     browsers. Raises BrokenPicture."""
     content = parts.content
     offset, header_size, width, height, bits = struct.unpack_from("<IIii2xH", content, 10)
     start = _FILE_HEADER + header_size
     used = min(int.from_bytes(content[46:50], "little") or 256, 2**bits)
     palette = [content[at : at + 3][::-1].ljust(3, b"\0") for at in range(start, start + 4 * used, 4)] + [bytes(3)] * 256
-    meant = [b"".join(palette[byte >> shift & (2**bits - 1)] for shift in range(8 - bits, -1, -bits)) for byte in range(256)]
-    pixels = (_of_rows if bits == 2 else _of_runs)(content[offset:], width, abs(height), bits, meant)
+    meanings = [b"".join(palette[byte >> shift & (2**bits - 1)] for shift in range(8 - bits, -1, -bits)) for byte in range(256)]
+    pixels = (_of_rows if bits == 2 else _of_runs)(content[offset:], width, abs(height), bits, meanings)
     image = Image.frombytes("RGB", (width, abs(height)), pixels)
     return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if height > 0 else image
 
 
-def _of_rows(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) -> bytes:
-    """`meant`: the pixels that a byte stands for. Raises BrokenPicture."""
+def _of_rows(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes]) -> bytes:
+    """`meanings` has the RGB pixels that each byte stands for. Raises BrokenPicture."""
     stride = (bits * width + 31) // 32 * 4
     if len(data) < rows * stride:
         raise BrokenPicture("The BMP ends before its last row: send it whole.")
     starts = range(0, rows * stride, stride)
-    return b"".join(b"".join(meant[byte] for byte in data[start : start + stride])[: 3 * width] for start in starts)
+    return b"".join(b"".join(meanings[byte] for byte in data[start : start + stride])[: 3 * width] for start in starts)
 
 
-def _of_runs(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) -> bytes:
-    """After Microsoft's description of BITMAPINFOHEADER's compression; runs that go beyond their row end with it. Raises BrokenPicture."""
+def _of_runs(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes]) -> bytes:
+    """Decode runs (Microsoft's documentation of BITMAPINFOHEADER). Runs are cut off at the end of their row. Raises BrokenPicture."""
     stride, at = 3 * width, 0
     pixels, row = bytearray(), bytearray()
     while len(pixels) < stride * rows:
@@ -79,7 +78,7 @@ def _of_runs(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) 
         at += 2
         if count:
             if len(row) < stride:
-                row += (meant[code] * count)[: 3 * count]
+                row += (meanings[code] * count)[: 3 * count]
         elif code == 0:
             pixels += row[:stride].ljust(stride, b"\0")
             row.clear()
@@ -98,30 +97,30 @@ def _of_runs(data: bytes, width: int, rows: int, bits: int, meant: list[bytes]) 
         else:
             size = (bits * code + 7) // 8
             if len(row) < stride:
-                row += b"".join(meant[byte] for byte in data[at : at + size])[: 3 * code]
+                row += b"".join(meanings[byte] for byte in data[at : at + size])[: 3 * code]
             at += size + size % 2
     return bytes(pixels[: stride * rows]).ljust(stride * rows, b"\0")
 
 
 def _masks(content: bytes, header_size: int, bits: int, compression: int) -> tuple[int, ...] | None:
-    """Of red, green, blue and alpha, where the file has them."""
+    """Return the bit masks of red, green, blue and alpha; None if the file has none."""
     if bits not in (16, 32) or len(content) < 70:
         return None
     if compression not in (_BITFIELDS, _ALPHA_BITFIELDS) and not (compression == _RGB and bits == 32 and header_size >= _V4):
         return None
     with_alpha = header_size >= 56 or compression == _ALPHA_BITFIELDS
     red, green, blue, alpha = struct.unpack_from("<4I", content, 54)
-    if compression == _RGB:  # whose header's masks do not count but alpha's
+    if compression == _RGB:  # only the alpha mask counts
         return (*_BGRA[:3], alpha)
     return red, green, blue, alpha if with_alpha else 0
 
 
 def _with_bytes(content: bytes, width: int, height: int, bits: int, masks: tuple[int, ...]) -> bytes:
-    """The same picture with 8 bits a channel."""
+    """Return the same picture as a BMP with 8 bits per channel."""
     offset, rows, stride = int.from_bytes(content[10:14], "little"), abs(height), (width * bits + 31) // 32 * 4
     data = content[offset : offset + rows * stride]
     if len(data) < rows * stride:
-        return content  # cut off, as its decoder will find
+        return content  # truncated: the decoder will report it
     values = np.frombuffer(data, f"<u{bits // 8}").reshape(rows, -1)[:, :width]
     pixels = np.full((rows, width, 4), 255, np.uint8)
     for channel, mask in zip((2, 1, 0, 3), masks, strict=True):

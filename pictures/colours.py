@@ -1,4 +1,4 @@
-"""Colours to sRGB, through an ICC profile or by what the format says of them, and transparency onto white."""
+"""Convert colours to sRGB, by an ICC profile or the format's own description, and put transparent pictures on white."""
 
 import io
 import struct
@@ -11,13 +11,15 @@ from pictures import signals
 from pictures.signals import Signal
 
 _VIDEO_CURVES, _SRGB_CURVE = (1, 2, 6, 11), 13
-"""In profiles the former stand for the latter, as browsers take them."""
+"""In profiles, browsers treat these video curves as sRGB's."""
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, signal: Signal | None) -> Image.Image:
-    """`image`, in L, RGB, CMYK, LAB or YCbCr, L and RGB also with alpha, in sRGB: RGB with white behind it. A profile counts before a
-    signal; one that is of no use, or does not fit, is ignored, as viewers do."""
+    """Convert an image to sRGB, mode RGB, on white. Its mode is L, LA, RGB, RGBA, CMYK, LAB or YCbCr.
+
+    A profile takes precedence over a signal. A profile that is broken or does not fit the image is ignored, as viewers do.
+    """
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     opaque = image.convert(image.mode[:-1]) if alpha is not None else image
     colours = _by_profile(opaque, profile) if profile else None
@@ -32,8 +34,8 @@ def to_srgb(image: Image.Image, profile: bytes | None, signal: Signal | None) ->
     return flat
 
 
-def told(profile: bytes | None, signal: Signal | None) -> tuple[bytes | None, Signal | None]:
-    """What counts of the two: H.273's numbers in the profile (its tag `cicp`), which can mean HDR; then the profile; then the signal."""
+def choose_colours(profile: bytes | None, signal: Signal | None) -> tuple[bytes | None, Signal | None]:
+    """Return what describes the colours: the profile's tag `cicp` (H.273, possibly HDR) as a signal, or the profile, or else the signal."""
     if profile is None or profile[16:20] not in (b"RGB ", b"GRAY"):
         return profile, signal
     count = min(int.from_bytes(profile[128:132], "big"), (len(profile) - 132) // 12)
@@ -60,7 +62,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
 
 
 def _grey_by_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
-    """Each of the 256 greys once, without the tables that make LittleCMS fast and dark greys wrong by up to 7."""
+    """Convert each of the 256 greys once, without LittleCMS's optimization, which makes dark greys wrong by up to 7."""
     greys = Image.frombytes("L", (256, 1), bytes(range(256)))
     converted = ImageCms.profileToProfile(greys, profile, _srgb(), outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE)
     if converted is None:
@@ -69,7 +71,7 @@ def _grey_by_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> I
 
 
 def _lab_to_srgb(image: Image.Image) -> Image.Image:
-    """Without tables, which are wrong by up to 35."""
+    """Convert without LittleCMS's optimization, which is wrong by up to 35."""
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     return ImageCms.profileToProfile(image, lab, _srgb(), outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE) or image
 

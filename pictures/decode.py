@@ -1,4 +1,4 @@
-"""A file to pixels: what it is, whether it may be decoded, then 8 bits, the size, sRGB, white behind it, upright."""
+"""Decode a file to pixels: identify it, check its size, then reduce it to 8 bits, resize, convert to sRGB on white, and turn it upright."""
 
 import importlib
 import io
@@ -14,15 +14,15 @@ from PIL import Image
 
 from models.padding import Pixels
 from pictures import bmp, deep, gif, heif, jpeg, jxl, png, tags, tiff, unusual_tiff, webp
-from pictures.colours import to_srgb, told
+from pictures.colours import choose_colours, to_srgb
 from pictures.errors import BrokenPicture, NotAPicture, PictureError, TooManyPixels
 from pictures.identify import identify
 from pictures.orientation import upright, upright_size
 from pictures.parts import Parts
 from pictures.samples import to_8_bits
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked below, before decoding
-for library in ("PIL", "tifffile"):  # what is wrong with a file, its sender is told
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; sizes are checked below, before decoding
+for library in ("PIL", "tifffile"):  # problems of a file are raised as errors, not logged
     logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module="PIL")
 
@@ -38,7 +38,7 @@ _PARTS: dict[str, Callable[[bytes], Parts]] = {
     "jxl": jxl.parts,
 }
 _READ = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
-"""What Pillow misreads."""
+"""Readers for files that Pillow opens but reads wrongly (Parts.misread)."""
 _DECODED_BY_OPENING = ("jxl",)
 _PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
@@ -48,31 +48,34 @@ class Picture:
     """A decoded file."""
 
     pixels: Pixels
-    """(h, w, 3), its longest side no more than was asked for."""
+    """(h, w, 3), with the longest side at most the requested size."""
     format: str
-    """Of the file, in lower case: `jpeg`."""
+    """The file's format in lower case, like `jpeg`."""
     original_size: tuple[int, int]
-    """Width and height of the file's picture, upright."""
+    """Width and height of the picture in the file, turned upright."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file whose header has been read, and no more than that."""
+    """A file of which only the header has been read."""
 
     image: Image.Image | None
-    """None: its decoder would decode all of it by opening it."""
+    """None if opening the file would already decode it."""
     parts: Parts
     format: str
     name: str
-    """How errors call it: empty, or the file's path."""
+    """The path that error messages begin with, or empty."""
     width: int
-    """In pixels, before it is turned upright."""
+    """In pixels, before the picture is turned upright."""
     height: int
 
 
 def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
-    """The first picture in `source`, of which no more than the header has been read. A file's path is named in errors.
-    Raises NotAPicture, BrokenPicture, and TooManyPixels (None: never); OSError for a path that cannot be read."""
+    """Read the header of the first picture in `source`. Error messages name the file if `source` is a path.
+
+    Raises NotAPicture and BrokenPicture, TooManyPixels if the picture has more than `max_pixels` (None: no limit), and OSError if the file
+    cannot be read.
+    """
     content, name = (source, "") if isinstance(source, bytes) else (source.read_bytes(), str(source))
     with _named(name):
         file_format = identify(content)
@@ -83,7 +86,7 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
                 _check_size(*parts.size, max_pixels)
             image = None if file_format in _DECODED_BY_OPENING else _opened(file_format, parts)
         decoded = parts.size if image is None else image.size
-        assert decoded is not None  # what opening would decode tells its size in its parts
+        assert decoded is not None  # formats that are decoded by opening have the size in their parts
         shown = parts.canvas[:2] if parts.canvas else decoded
         for size in (decoded, shown):
             _check_size(*size, max_pixels)
@@ -91,21 +94,21 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
 
 
 def decode(opened: Opened, size: float | None) -> Picture:
-    """The opened picture, its longest side shrunk to `size` pixels (None: as large as it is). Raises BrokenPicture."""
+    """Decode an opened picture, with its longest side shrunk to `size` pixels (None: not shrunk). Raises BrokenPicture."""
     parts, width, height = opened.parts, opened.width, opened.height
     with _named(opened.name):
         try:
             with _opening(opened.format, parts.content):
                 image = opened.image or _opened(opened.format, parts)
             target = fitted(width, height, size)
-            if opened.format == "jpeg":  # decoded at a half, a quarter or an eighth
+            if opened.format == "jpeg":  # the decoder can halve the size up to three times
                 image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
             orientation = _orientation(image) if parts.orientation is None else parts.orientation
-            image.info.pop("xmp", None)  # in which Pillow would find an orientation, unlike browsers
+            image.info.pop("xmp", None)  # Pillow would take an orientation from it, browsers do not
             image.load()
             profile, signal = parts.profile or image.info.get("icc_profile"), parts.signal
             if image.mode not in ("CMYK", "LAB"):
-                profile, signal = told(profile, signal)
+                profile, signal = choose_colours(profile, signal)
             narrow = to_8_bits(image, parts)
             if signal is not None and (recoloured := deep.recoloured(narrow, image, parts, signal)):
                 narrow, signal = recoloured, None
@@ -120,7 +123,7 @@ def decode(opened: Opened, size: float | None) -> Picture:
 
 
 def fitted(width: int, height: int, size: float | None) -> tuple[int, int]:
-    """Width and height with the longest side at most `size`: never enlarged, never under a pixel, the aspect ratio kept."""
+    """Return width and height with the longest side at most `size`. The aspect ratio is kept, and nothing is enlarged."""
     scale = 1.0 if size is None else min(1.0, size / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -141,12 +144,12 @@ def _opening(file_format: str, content: bytes) -> Iterator[None]:
         yield
     except PictureError:
         raise
-    except Exception as error:  # decoders raise anything at all
+    except Exception as error:  # decoders raise all kinds of exceptions
         raise _unopened(file_format, content, error) from error
 
 
 def _load_plugin(file_format: str) -> None:
-    """Raises NotAPicture where it is not installed."""
+    """Import the decoder of a format that needs one. Raises NotAPicture if it is not installed."""
     if file_format not in _PLUGINS:
         return
     name, modules = _PLUGINS[file_format]
@@ -154,8 +157,8 @@ def _load_plugin(file_format: str) -> None:
         plugins = [importlib.import_module(module) for module in modules]
     except ImportError as error:
         raise NotAPicture(
-            f"This is a {name}, which is taken only where this project's extra `formats` is installed "
-            "(pip install 'cyclegan-service[formats]'): send it as JPEG or PNG."
+            f"This is a {name}, which needs this project's extra `formats` (pip install 'cyclegan-service[formats]'): "
+            "send it as JPEG or PNG."
         ) from error
     if file_format == "heif":
         plugins[0].register_heif_opener()
@@ -182,13 +185,10 @@ def _opened(file_format: str, parts: Parts) -> Image.Image:
 def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:
     if file_format == "tiff":
         return NotAPicture(
-            f"This is a TIFF of a kind that is not taken, or a damaged one ({tiff.described(content)}): "
-            "export it with 8 or 16 bits a sample, or as PNG."
+            f"This TIFF is damaged or of an unsupported kind ({tiff.describe(content)}): export it with 8 or 16 bits a sample, or as PNG."
         )
     if file_format == "bmp":
-        return NotAPicture(
-            f"This is a BMP of a kind that is not taken, or a damaged one ({error}): export it with 24 bits a pixel, or as PNG."
-        )
+        return NotAPicture(f"This BMP is damaged or of an unsupported kind ({error}): export it with 24 bits a pixel, or as PNG.")
     return BrokenPicture(f"The {file_format.upper()} is damaged and cannot be opened: send it whole.")
 
 
@@ -197,7 +197,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _on_canvas(frame: Image.Image, canvas: tuple[int, int, int, int] | None) -> Image.Image:
-    """A frame where it lies, and nothing around it."""
+    """Place a frame on its transparent canvas: (width, height, left, top)."""
     if canvas is None or canvas == (*frame.size, 0, 0):
         return frame
     width, height, left, top = canvas

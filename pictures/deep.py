@@ -1,4 +1,4 @@
-"""Colours out of more than 8 bits a sample, where 8 are too few: HDR's darks and highlights would be off by several."""
+"""Colour conversion with more than 8 bits per sample. With 8, dark and bright parts of HDR pictures would be visibly wrong."""
 
 import importlib
 import importlib.util
@@ -15,7 +15,10 @@ from pictures.signals import Signal
 
 
 def recoloured(narrow: Image.Image, image: Image.Image, parts: Parts, signal: Signal) -> Image.Image | None:
-    """`narrow`, which is `image` in 8 bits, with its colours taken to sRGB from all of the file's bits; None where 8 are all, or do."""
+    """Convert `image` to sRGB from all of the file's bits; `narrow` is the same image in 8 bits, whose alpha is kept.
+
+    Returns None if the file has only 8 bits, or 8 are enough.
+    """
     samples = _samples(image, parts, signal)
     if samples is None:
         return None
@@ -26,7 +29,7 @@ def recoloured(narrow: Image.Image, image: Image.Image, parts: Parts, signal: Si
 
 
 def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uint16] | None:
-    """(h, w, 3), 0 to 65,535."""
+    """Return samples (h, w, 3), 0 to 65,535, or None if 8 bits are enough."""
     hdr = signal.transfer in signals.HDR
     bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else parts.depth
     samples: NDArray
@@ -34,7 +37,7 @@ def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uin
         return None
     if image.format == "HEIF":
         heif = importlib.import_module("pillow_heif").open_heif(io.BytesIO(parts.content), convert_hdr_to_8bit=False)
-        samples = stretched(np.asarray(heif) >> (16 - bits), bits)  # which are shifted to the left
+        samples = stretched(np.asarray(heif) >> (16 - bits), bits)  # its samples are shifted to the left
     elif image.format == "AVIF" and hdr and importlib.util.find_spec("imagecodecs"):
         samples = stretched(importlib.import_module("imagecodecs").avif_decode(parts.content, index=0, numthreads=1), bits)
     elif image.format == "PNG" and hdr and image.mode in ("I;16", "RGB", "RGBA"):

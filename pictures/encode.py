@@ -1,4 +1,4 @@
-"""Pixels to the bytes of a file, with no metadata."""
+"""Encode pixels as a file without metadata."""
 
 import io
 from typing import Any
@@ -14,14 +14,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "webp": {"method": 2},
     "avif": {"speed": 9},
 }
-"""The formats that are written, each at a fast level."""
+"""The output formats, each with fast settings."""
 SUFFIXES = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}
 LONGEST = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
-"""Pixels that a side may have (libjpeg's, libwebp's and libavif's limits); PNG has room for any."""
+"""The longest side in pixels that libjpeg, libwebp and libavif can write; PNG has no such limit."""
 
 
 def check_size(width: int, height: int, file_format: str) -> None:
-    """Raises TooLongForFormat where a picture of this size cannot be written in that format."""
+    """Raise TooLongForFormat if the format cannot hold a picture of this size."""
     longest = LONGEST.get(file_format)
     if longest is not None and max(width, height) > longest:
         raise TooLongForFormat(
@@ -31,7 +31,10 @@ def check_size(width: int, height: int, file_format: str) -> None:
 
 
 def encode(pixels: Pixels, file_format: str, quality: int) -> bytes:
-    """`pixels`, uint8 (h, w, 3), as a file of one of OPTIONS; `quality` from 1 to 100 (PNG is lossless). Raises TooLongForFormat."""
+    """Encode `pixels`, uint8 (h, w, 3), in one of the formats of OPTIONS.
+
+    `quality` is 1 to 100 and has no effect on PNG, which is lossless. Raises TooLongForFormat.
+    """
     image = Image.fromarray(pixels)
     check_size(*image.size, file_format)
     options = OPTIONS[file_format] | ({} if file_format == "png" else {"quality": quality})

@@ -1,16 +1,16 @@
-"""What can be wrong with a picture that somebody sent; each message says what to do."""
+"""What can be wrong with a picture. Each message says what to do."""
 
 
 class PictureError(ValueError):
-    """A picture that is not translated."""
+    """The base class: a picture that cannot be translated."""
 
 
 class NotAPicture(PictureError):
-    """Not a picture, or of a format or a kind that is not taken, which the message names."""
+    """Not a picture, or of an unsupported format or kind, which the message names."""
 
 
 class BrokenPicture(PictureError):
-    """A picture whose file is damaged, or made to keep a decoder busy."""
+    """A damaged file, or one that was made to keep a decoder busy."""
 
 
 class TooManyPixels(PictureError):
@@ -21,9 +21,9 @@ class TooManyPixels(PictureError):
         self.width, self.height, self.limit = width, height, limit
 
     def __reduce__(self) -> tuple[type["TooManyPixels"], tuple[int, int, int]]:
-        """So that it can be raised in one process and caught in another."""
+        """Support pickling, so that the error can be raised in one process and caught in another."""
         return type(self), (self.width, self.height, self.limit)
 
 
 class TooLongForFormat(PictureError):
-    """A picture with a side that the format it was to be written in cannot hold."""
+    """A picture with a side longer than the output format allows."""

@@ -1,4 +1,4 @@
-"""GIF: its first frame as a picture of its own, and where that lies on the canvas."""
+"""GIF: make the first frame a picture of its own, with its position on the canvas."""
 
 import struct
 
@@ -6,7 +6,7 @@ from pictures.errors import BrokenPicture
 from pictures.parts import Parts
 
 MAX_BLOCKS = 100_000
-"""Before the first frame."""
+"""Blocks before the first frame."""
 
 
 def parts(content: bytes) -> Parts:
@@ -29,7 +29,7 @@ def parts(content: bytes) -> Parts:
             if content[start + 1 : start + 2] == b"\xf9":
                 control = content[start:at]
         if blocks >= MAX_BLOCKS:
-            raise BrokenPicture(f"The GIF has more than {MAX_BLOCKS:,} blocks before its first frame: save it anew, without metadata.")
+            raise BrokenPicture(f"The GIF has more than {MAX_BLOCKS:,} blocks before its first frame: save it again, without metadata.")
     if content[at : at + 1] != b"," or at + 10 > len(content):
         raise BrokenPicture("The GIF ends before its first frame: send it whole.")
     left, top, frame_width, frame_height = struct.unpack_from("<4H", content, at + 1)
@@ -40,5 +40,5 @@ def parts(content: bytes) -> Parts:
 
 
 def _table(flags: int) -> int:
-    """Bytes of a table of colours."""
+    """Return the size of a colour table, in bytes."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0

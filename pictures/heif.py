@@ -1,4 +1,4 @@
-"""AVIF and HEIC: what their boxes say of the primary picture's colours (ISO/IEC 14496-12 and 23008-12)."""
+"""AVIF and HEIC: what the boxes say about the primary picture's colours (ISO/IEC 14496-12 and 23008-12)."""
 
 import struct
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from pictures.parts import Parts
 
 MAX_BOXES = 20_000
 _VIDEO_CURVES, _SRGB_CURVE = (1, 6, 14, 15), 13
-"""In these formats the former stand for the latter, as browsers take them."""
+"""In these formats, browsers treat these video curves as sRGB's."""
 Box = tuple[bytes, int, int]
-"""Its kind, and where its content starts and ends."""
+"""Kind, and start and end of the content."""
 
 
 def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture where it is made to keep a decoder busy."""
+    """Raises BrokenPicture if the file has too many boxes."""
     properties = list(_of_primary(content)) or list(_of_track(content))
     numbers, peak, profile, depth = None, None, None, 8
     for kind, start, end in properties:
@@ -40,7 +40,7 @@ def parts(content: bytes) -> Parts:
 
 
 def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
-    """Those that lie one behind the other between two places of a file. Raises BrokenPicture where there are too many."""
+    """Yield the consecutive boxes between two offsets. Raises BrokenPicture if there are too many."""
     for _ in range(MAX_BOXES):
         if start + 8 > end:
             return
@@ -51,16 +51,16 @@ def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
         stop = end if length == 0 else min(end, start + max(length, head))
         yield kind, start + head, stop
         start = stop
-    raise BrokenPicture(f"The picture has more than {MAX_BOXES:,} boxes, made to keep decoders busy: save it anew.")
+    raise BrokenPicture(f"The picture has more than {MAX_BOXES:,} boxes, made to keep decoders busy: save it again.")
 
 
 def _inside(content: bytes, box: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
-    """The first box of a kind in a box, behind `skipped` bytes of its own."""
+    """Return the first box of a kind inside a box, after skipping its first `skipped` bytes."""
     return None if box is None else next((each for each in boxes(content, box[1] + skipped, box[2]) if each[0] == kind), None)
 
 
 def _of_primary(content: bytes) -> Iterator[Box]:
-    """The properties of the primary item; those of all items where it has no colours of its own, as a grid whose tiles have them."""
+    """Yield the properties of the primary item, or of all items if it has no colours itself (like a grid, whose tiles have them)."""
     meta = _inside(content, (b"", 0, len(content)), b"meta")
     item_properties = _inside(content, meta, b"iprp", 4)
     container = _inside(content, item_properties, b"ipco")
@@ -80,7 +80,7 @@ def _of_primary(content: bytes) -> Iterator[Box]:
 
 
 def _streams(content: bytes) -> Iterator[bytes]:
-    """The start of each item's data, as far as it lies in the file (by iloc, 8.11.3)."""
+    """Yield the start of each item's data that is in the file itself (iloc, 8.11.3)."""
     location = _inside(content, _inside(content, (b"", 0, len(content)), b"meta"), b"iloc", 4)
     if location is None:
         return
@@ -106,7 +106,7 @@ def _streams(content: bytes) -> Iterator[bytes]:
 
 
 def _associated(content: bytes, box: Box, item: int) -> list[int]:
-    """The properties' numbers, from 1 on, that an ipma box gives an item."""
+    """Return the property indices, counted from 1, that an ipma box assigns to an item."""
     _, at, end = box
     version, long = content[at], content[at + 3] & 1
     count = int.from_bytes(content[at + 4 : at + 8], "big")
@@ -126,7 +126,7 @@ def _associated(content: bytes, box: Box, item: int) -> list[int]:
 
 
 def _of_track(content: bytes) -> Iterator[Box]:
-    """Of a sequence without a primary item: those in the description of its first track's samples."""
+    """Yield the properties of a sequence without a primary item, from its first track's sample description."""
     box: Box | None = (b"", 0, len(content))
     for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
         box = _inside(content, box, kind)

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes: a format that is taken, or an error that names it and says what to do."""
+"""Identify a file by its first bytes: return its format, or raise an error that names what it is and says what to do."""
 
 import base64
 import re
@@ -7,13 +7,13 @@ from itertools import product
 
 from pictures.errors import NotAPicture
 
-TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, GIF, BMP and TIFF"
+SUPPORTED = "JPEG, PNG, WebP, AVIF, HEIC, JPEG XL, GIF, BMP and TIFF"
 _SUFFIXES = (
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .heic .heif .hif .jxl .gif .bmp .dib .tif .tiff "  # taken
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .heic .heif .hif .jxl .gif .bmp .dib .tif .tiff "  # supported
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2 .raf .pef .srw .jp2 .j2k .jxr .psd .xcf .exr .hdr .ico .dds .tga .ppm .pgm"
 )
 SUFFIXES = frozenset(_SUFFIXES.split())
-"""Of files that people take for pictures; those that are not taken are refused by their names."""
+"""Suffixes of files that people regard as pictures. Formats that are not supported are rejected by name."""
 _EXPORT = "export it as JPEG, PNG or TIFF and send that"
 _FRAME = "send a picture of it, as JPEG or PNG"
 _UNPACK = "unpack it and send the pictures in it"
@@ -26,7 +26,7 @@ _PDF = ("a PDF document", "export its page as JPEG or PNG and send that")
 _AS_FILE = "send the picture's bytes as a file of multipart/form-data, or as the body itself"
 
 _MANGLED = ("\ufffd".encode(), "\x89PNG".encode(), "\xff\xd8\xff".encode(), b"\x89PNG\n", b"\x89PNG\r\r\n")
-"""Starts of pictures that were decoded and encoded as text, or whose ends of lines were changed."""
+"""The start of pictures that were transferred as text: decoded and encoded again, or with changed line ends."""
 _STARTS: list[tuple[bytes, str]] = [
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -135,18 +135,18 @@ _TEXTS: list[tuple[str, str, str]] = [
 
 
 def identify(content: bytes) -> str:
-    """The format by its lower-case name: jpeg, png, webp, avif, heif, jxl, gif, bmp or tiff. Raises NotAPicture."""
-    for start, taken in _STARTS:
+    """Return the format: jpeg, png, webp, avif, heif, jxl, gif, bmp or tiff. Raises NotAPicture."""
+    for start, file_format in _STARTS:
         if content.startswith(start):
-            return taken
+            return file_format
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
-    if content[:2] == b"BM" and content[15:18] == b"\0\0\0":  # the second half of its header's size
+    if content[:2] == b"BM" and content[15:18] == b"\0\0\0":  # the upper bytes of its header's size
         return "bmp"
     if content[4:8] == b"ftyp":
         return _by_brand(content)
     name, advice = what_else(content)
-    raise NotAPicture(f"This is {name}, not a picture of a format that is taken ({TAKEN}): {advice}.")
+    raise NotAPicture(f"This is {name}, which is not a supported format ({SUPPORTED}): {advice}.")
 
 
 def _by_brand(content: bytes) -> str:
@@ -155,17 +155,17 @@ def _by_brand(content: bytes) -> str:
     for brand in (major, *compatible):
         if brand in _HEIF_OTHERS:
             name, advice = _HEIF_OTHERS[brand]
-            raise NotAPicture(f"This is {name}, not a picture of a format that is taken ({TAKEN}): {advice}.")
-        for taken, brands in _BRANDS.items():
+            raise NotAPicture(f"This is {name}, which is not a supported format ({SUPPORTED}): {advice}.")
+        for file_format, brands in _BRANDS.items():
             if brand.decode("latin-1") in brands.split() and not (brand in (b"mif1", b"msf1", b"miaf") and brand == major):
-                return taken
+                return file_format
     if major in (b"mif1", b"msf1"):
         return "heif"
-    raise NotAPicture(f"This is a video (MP4 or its like), not a picture of a format that is taken ({TAKEN}): {_FRAME}.")
+    raise NotAPicture(f"This is a video (MP4 or similar), which is not a supported format ({SUPPORTED}): {_FRAME}.")
 
 
 def what_else(content: bytes) -> tuple[str, str]:
-    """What a file is that is no picture of a format that is taken, by its start, and what to do with it."""
+    """Return what a file that is not a supported picture is, and what to do with it."""
     if not content:
         return "an empty file", _CURL
     for start, name, advice in _OTHERS:
@@ -196,7 +196,7 @@ def what_else(content: bytes) -> tuple[str, str]:
 
 
 def _text(start: bytes) -> str | None:
-    """The first bytes as text, where they are that."""
+    """Return the first bytes as text, or None if they are not text."""
     for encoding in ("utf-16",) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
         try:
             text = start[: len(start) // 2 * 2].decode(encoding) if encoding == "utf-16" else start.decode(encoding)

@@ -1,4 +1,4 @@
-"""JPEG: its segments are counted, those that say nothing about the pixels are left out."""
+"""JPEG: count the segments and scans, and leave out segments that do not concern pixels."""
 
 import re
 
@@ -8,10 +8,10 @@ from pictures.parts import Parts
 
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 100
-"""Each is a walk over all blocks, however little is in it; programs write ten or so."""
+"""Each scan is a pass over the whole picture, however small its data; programs write about ten."""
 _MARKER = re.compile(rb"(?<!\xff)\xff++([^\x00\xff\xd0-\xd7])")
 _SHORTEST_EXIF = 12
-"""Bytes; what is shorter is no Exif to browsers, which look for the next."""
+"""In bytes. Browsers skip shorter Exif segments and look for the next."""
 _SCAN, _END, _EXIF, _PROFILE, _ADOBE = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
 _FRAMES = {
     0xC3: "lossless",
@@ -27,12 +27,12 @@ _FRAMES = {
 
 
 def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture where it is made to keep a decoder busy, NotAPicture where it is a kind that no decoder here knows."""
+    """Raises BrokenPicture if the file has too many segments or scans, and NotAPicture if it is of an unsupported kind."""
     kept, exif, at = [content[:2]], b"", 2
-    pieces: dict[int, bytes] = {}  # of the profile
+    pieces: dict[int, bytes] = {}  # the parts of the profile
     view, count = memoryview(content), 0
     for _ in range(MAX_SEGMENTS):
-        marker = _MARKER.search(view[at:])  # so that a segment's last byte, which may be 0xFF, is not seen
+        marker = _MARKER.search(view[at:])  # sliced, so that the lookbehind does not see the last byte of a segment, which may be 0xFF
         if marker is None or marker[1][0] == _END:
             break
         kind, start = marker[1][0], at + marker.end()
@@ -40,7 +40,7 @@ def parts(content: bytes) -> Parts:
             _count_scans(content, start)
             kept.append(content[start - 2 :])
             return Parts(b"".join(kept), orientation=tags.orientation(exif), profile=_joined(pieces, count))
-        if kind in (0x01, 0xD8):  # without a length
+        if kind in (0x01, 0xD8):  # markers without a length
             at = start
             continue
         at = start + max(2, int.from_bytes(content[start : start + 2], "big"))
@@ -55,37 +55,37 @@ def parts(content: bytes) -> Parts:
         if _counts(kind, body):
             kept.append(b"\xff" + content[start - 1 : at])
     else:
-        raise BrokenPicture(f"The JPEG has more than {MAX_SEGMENTS:,} segments before its pixels: save it anew, without metadata.")
+        raise BrokenPicture(f"The JPEG has more than {MAX_SEGMENTS:,} segments before its pixels: save it again, without metadata.")
     raise BrokenPicture("The JPEG ends before its pixels: send it whole.")
 
 
 def _joined(pieces: dict[int, bytes], count: int) -> bytes | None:
-    """A profile out of its pieces, which are numbered from 1; None where one is missing."""
+    """Join the parts of a profile, which are numbered from 1. Returns None if one is missing."""
     numbers = range(1, count + 1)
     return b"".join(pieces[number] for number in numbers) if all(number in pieces for number in numbers) else None
 
 
 def _counts(kind: int, body: bytes) -> bool:
-    """Whether the segment says something about the pixels."""
+    """Return whether the segment concerns the pixels."""
     if 0xE0 <= kind <= 0xEF:
         return kind == 0xE0 or (kind == _ADOBE and body.startswith(b"Adobe"))
-    return kind != 0xFE  # a comment
+    return kind != 0xFE  # comment
 
 
 def _check_frame(kind: int, body: bytes) -> None:
     precision = body[0] if body else 8
     if precision != 8 or kind in _FRAMES:
         name = f"{precision}-bit" if precision != 8 else _FRAMES[kind]
-        raise NotAPicture(f"This is a {name} JPEG, which is not taken: export it as an ordinary JPEG of 8 bits, as PNG or as TIFF.")
+        raise NotAPicture(f"This is a {name} JPEG, which is not supported: export it as an ordinary JPEG of 8 bits, as PNG or as TIFF.")
 
 
 def _count_scans(content: bytes, at: int) -> None:
-    """`at`: behind the head of the first. Raises BrokenPicture."""
+    """Raise BrokenPicture if there are more than MAX_SCANS; `at` is the offset after the header of the first."""
     if content.count(b"\xff\xda", at) < MAX_SCANS:
         return
-    scans = 1  # not all of those need be: a telephone's JPEG may have a video behind its end
+    scans = 1  # count properly: a phone's JPEG may have a video appended, whose bytes look like scans
     while (marker := _MARKER.search(content, at)) and marker[1][0] != _END:
         at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
         scans += marker[1][0] == _SCAN
         if scans > MAX_SCANS:
-            raise BrokenPicture(f"The JPEG has more than {MAX_SCANS} scans, made to keep decoders busy: save it anew.")
+            raise BrokenPicture(f"The JPEG has more than {MAX_SCANS} scans, made to keep decoders busy: save it again.")

@@ -1,5 +1,5 @@
-"""JPEG XL: its size and depth, which its plugin tells only once it has decoded the picture (ISO/IEC 18181-1, D.2 and D.3), without a JPEG
-that is packed in it; samples of more than 8 bits, and of an animation the first frame."""
+"""JPEG XL: read size and depth without decoding (ISO/IEC 18181-1, D.2 and D.3), which the plugin cannot; remove a packed JPEG; read
+samples of more than 8 bits and the first frame of an animation."""
 
 import importlib
 import io
@@ -15,7 +15,7 @@ from pictures.samples import narrowed, stretched
 
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _TIMES = (0, 0, 10, 30), (0, 0, 8, 10), (0, 3, 16, 32)
-"""Bits of an animation's ticks in a second, of what they are divided by, and of how often it is shown, by the two bits before each."""
+"""Bit widths of an animation's fields (ticks per second, their divisor, number of loops), by the two bits before each."""
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -29,13 +29,15 @@ def parts(content: bytes) -> Parts:
 
 
 def read(parts: Parts) -> Image.Image:
-    """In 8 bits, by libjxl itself: the plugin reads an animation's last frame, and cuts off samples of more bits, which are in
-    `info["samples"]`, (h, w, channels) in uint16. Raises anything at all."""
+    """Decode to 8 bits with libjxl. The plugin would return an animation's last frame, and cut off samples of more than 8 bits.
+
+    Deep samples are in `info["samples"]`, uint16 (h, w, channels). Raises any exception of the decoder.
+    """
     image = Image.open(io.BytesIO(parts.content), formats=["JXL"])
     samples = importlib.import_module("imagecodecs").jpegxl_decode(parts.content, index=0)
     samples = samples.reshape(*samples.shape[:2], -1)
     mode = _MODES.get(samples.shape[2])
-    if mode is None:  # with channels that are no colours
+    if mode is None:  # it has extra channels
         return image
     narrow = samples
     if parts.depth != 8:
@@ -58,14 +60,14 @@ def _size(take: Callable[[int], int]) -> tuple[int, int]:
 
 
 def _described(take: Callable[[int], int]) -> tuple[int, bool, int]:
-    """Behind the size: the orientation, by which the decoder turns it; whether it is an animation; and bits of a sample, 8 where they are
-    not told, or behind a preview, which is rare."""
+    """Read what follows the size: orientation (the decoder applies it), whether it is an animation, and bits per sample: 8 if they are not
+    stated, or come after a preview, which is rare."""
     turned, animated = 1, False
     if take(1):
         return turned, animated, 8
     if take(1):
         turned = take(3) + 1
-        if take(1):  # a size to be shown at
+        if take(1):  # the intrinsic size
             _size(take)
         if take(1):
             return turned, animated, 8
@@ -79,7 +81,7 @@ def _described(take: Callable[[int], int]) -> tuple[int, bool, int]:
 
 
 def _bits(header: bytes) -> Callable[[int], int]:
-    """Takes so many bits at a time, from the lowest; zeros behind the end."""
+    """Return a function that reads the next bits, lowest first; zeros after the end."""
     number, at = int.from_bytes(header, "little"), 0
 
     def take(count: int) -> int:
@@ -91,7 +93,7 @@ def _bits(header: bytes) -> Callable[[int], int]:
 
 
 def _codestream(content: bytes) -> bytes:
-    """Its first bytes, out of its container where it has one."""
+    """Return the first bytes of the codestream, from its container if there is one."""
     if content[:2] == b"\xff\x0a":
         return content[:64]
     for kind, start, _ in boxes(content, 0, len(content)):
@@ -102,7 +104,7 @@ def _codestream(content: bytes) -> bytes:
 
 
 def _without_jpeg(content: bytes) -> bytes:
-    """A decoder that finds how to make a packed JPEG again would do so and decode that, which browsers do not."""
+    """Remove the data for reconstructing a JPEG: the decoder would decode that JPEG instead, which browsers do not."""
     if content[:2] == b"\xff\x0a":
         return content
     kept, at = [], 0

@@ -1,4 +1,4 @@
-"""Which way is up."""
+"""Exif orientation."""
 
 from PIL import Image
 
@@ -14,7 +14,7 @@ _TURNS = {
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """`orientation` from 1 to 8, as Exif counts."""
+    """Turn a picture upright; `orientation` is Exif's, 1 to 8."""
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 

@@ -1,4 +1,4 @@
-"""What was found in a file before any decoder saw it, and what of the file the decoder is given."""
+"""The result of examining a file before a decoder sees it."""
 
 from dataclasses import dataclass
 
@@ -7,29 +7,29 @@ from pictures.signals import Signal
 
 @dataclass(frozen=True)
 class Parts:
-    """Of one file."""
+    """What was found in a file, and the bytes that its decoder gets."""
 
     content: bytes
-    """What a decoder needs for the pixels of the first picture, without what could mislead it or keep it busy."""
+    """The bytes for the decoder: the first picture, without anything that could mislead the decoder or keep it busy."""
     size: tuple[int, int] | None = None
-    """Width and height, where a decoder would take memory for them before it tells."""
+    """Width and height, if a decoder would allocate memory before it reports them."""
     canvas: tuple[int, int, int, int] | None = None
-    """Of a frame: width and height of what is shown, left and top of the frame in it. What is around the frame is transparent."""
+    """The canvas of a frame: width and height of the canvas, left and top of the frame. The rest of the canvas is transparent."""
     orientation: int | None = None
-    """1 to 8, as Exif counts; None: as the decoder finds it."""
+    """Exif orientation, 1 to 8; None if the decoder reports it."""
     profile: bytes | None = None
-    """ICC; None: the decoder's, if it finds one."""
+    """The ICC profile; None if the decoder reports it."""
     signal: Signal | None = None
-    """What the colours mean where no profile tells it; None: sRGB."""
+    """What the samples mean if there is no profile; None means sRGB."""
     depth: int = 8
-    """Bits of a sample."""
+    """Bits per sample."""
     key: tuple[int, ...] | None = None
-    """The colour that is transparent, in samples of `depth` bits: grey, or red, green and blue."""
+    """The transparent colour, in samples of `depth` bits: grey, or red, green and blue."""
     grey: bool = False
-    """Although the decoder may make RGB of it."""
+    """Whether the picture is grey, even if the decoder returns RGB."""
     white_is_zero: bool = False
-    """Where the decoder does not turn it around."""
+    """Whether 0 is white and the decoder does not invert it."""
     unbounded: bool = False
-    """The samples are signed or floating point: black and white are found in the picture."""
+    """Whether samples are signed or floating point, so that black and white must be found in the picture."""
     misread: bool = False
-    """Whether Pillow opens it, and takes the pixels for others."""
+    """Whether Pillow opens the file but reads wrong pixels."""

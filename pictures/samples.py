@@ -1,4 +1,4 @@
-"""Samples of every depth to 8 bits."""
+"""Reduce samples of any depth to 8 bits."""
 
 import io
 
@@ -9,12 +9,12 @@ from PIL import Image
 from pictures.parts import Parts
 
 _ALPHA_OF_AVIF = [min(max(round((value - 16) * 255 / 219), 0), 255) for value in range(256)]
-"""Transparent up to 16 and opaque from 235 on, as in video: Chromium takes it so, although the standard has the whole range."""
+"""Chromium reads soft alpha in video range, 16 (transparent) to 235 (opaque), although the standard says full range."""
 
 
 def to_8_bits(image: Image.Image, parts: Parts) -> Image.Image:
-    """A loaded image in a mode that can be resized and whose colours can be converted: L, RGB, CMYK, YCbCr or LAB, L and RGB also with
-    alpha. The colour that is transparent has become alpha."""
+    """Convert a loaded image to L, LA, RGB, RGBA, CMYK, YCbCr or LAB, which can be resized and colour-converted. A transparent colour
+    becomes alpha."""
     narrow = image
     if image.mode.startswith("I") or image.mode == "F":
         narrow = Image.fromarray(_one_channel(image, parts))
@@ -37,12 +37,12 @@ def _one_channel(image: Image.Image, parts: Parts) -> NDArray[np.uint8]:
     values = np.asarray(image)
     if values.dtype == np.int32 and not parts.unbounded:
         return narrowed(values.view(np.uint32), 32, parts.white_is_zero, False)
-    bits = parts.depth if 8 < parts.depth < 16 and image.format != "HEIF" else 16  # whose decoder fills them up
+    bits = parts.depth if 8 < parts.depth < 16 and image.format != "HEIF" else 16  # HEIF's decoder scales to 16 bits
     return narrowed(values, bits, parts.white_is_zero, parts.unbounded)
 
 
 def narrowed(values: NDArray, bits: int, white_is_zero: bool, unbounded: bool) -> NDArray[np.uint8]:
-    """Samples of one channel or of several: whole numbers of `bits` bits, or floating-point numbers; `unbounded`: signed."""
+    """Reduce samples to 8 bits: integers of `bits` bits or floats, of one or several channels; `unbounded` if they are signed."""
     narrow: NDArray
     if unbounded or values.dtype.kind == "f":
         narrow = _by_range(values.astype(np.float32))
@@ -54,14 +54,14 @@ def narrowed(values: NDArray, bits: int, white_is_zero: bool, unbounded: bool) -
 
 
 def stretched(values: NDArray, bits: int) -> NDArray[np.uint16]:
-    """Whole numbers of `bits` bits, or floating-point numbers from 0 to 1, to 0 to 65,535."""
+    """Scale integers of `bits` bits, or floats from 0 to 1, to 0 to 65,535."""
     if values.dtype.kind == "f":
         return np.rint(np.nan_to_num(values.astype(np.float32)).clip(0, 1) * 65535).astype(np.uint16)
     return np.rint(np.linspace(0, 65535, 2**bits)).astype(np.uint16)[values]
 
 
 def _by_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From 0 to 1, as most floating-point pictures are, a highlight or two aside; others from their lowest (or 0) to their highest."""
+    """Scale floats to 0 to 255: from 0 to 1, like most floating-point pictures (a few highlights aside), otherwise by their own range."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return np.zeros_like(values)
@@ -72,16 +72,16 @@ def _by_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _opaque(image: Image.Image, parts: Parts, key: tuple[int, ...]) -> Image.Image:
-    """Alpha: 0 where the samples are those of `key`."""
+    """Return an alpha channel that is 0 where the samples equal `key`."""
     values = np.asarray(image.convert("L") if image.mode == "1" else image) if parts.depth < 16 else sixteen_bits(image, parts)
-    scale = 255 // (2**parts.depth - 1) if parts.depth < 8 else 1  # as Pillow reads 1, 2 and 4 bits
+    scale = 255 // (2**parts.depth - 1) if parts.depth < 8 else 1  # Pillow scales 1, 2 and 4 bits
     hidden = values.reshape(*values.shape[:2], -1) == np.asarray(key) * scale
     return Image.fromarray(np.where(hidden.all(axis=-1), np.uint8(0), np.uint8(255)))
 
 
 def sixteen_bits(image: Image.Image, parts: Parts) -> NDArray[np.uint16]:
-    """All of the samples of a PNG of 16 bits. Of several channels Pillow reads the high bytes: it reads the file once more as if the bytes
-    were in the other order, which it knows of all but grey with alpha."""
+    """Return all bits of a 16-bit PNG. For several channels Pillow reads only the high bytes. So the file is read again in the other byte
+    order, which gives the low bytes; Pillow can do that except for grey with alpha."""
     high = np.asarray(image)
     if high.dtype != np.uint8:
         return high.astype(np.uint16)

@@ -1,5 +1,5 @@
-"""Colours that a format tells without an ICC profile: ITU-T H.273's numbers for primaries and curves (PNG's cICP, nclx in AVIF and
-HEIC), and PNG's gAMA and cHRM. Pixels are taken from there to sRGB; of HDR (PQ and HLG) the light is mapped to what a screen can show."""
+"""Colours that a format describes without an ICC profile: by ITU-T H.273's code points (PNG's cICP, nclx in AVIF and HEIC), or by PNG's
+gAMA and cHRM. This module converts such pixels to sRGB, and tone-maps HDR (PQ and HLG)."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from models.padding import Pixels
 
 Floats = NDArray[np.float32]
 Primaries = tuple[float, float, float, float, float, float, float, float]
-"""x and y of white, red, green and blue."""
+"""The chromaticities x and y of white, red, green and blue."""
 
 D65 = (0.3127, 0.3290)
 SRGB: Primaries = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -31,46 +31,46 @@ PRIMARIES: dict[int, Primaries] = {
     12: (*D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-"""H.273, table 2. Those that are not in it are taken for sRGB's."""
+"""H.273, table 2. Other values are treated as sRGB's primaries."""
 GAMMAS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 11: 2.4, 14: 2.4, 15: 2.4}
-"""H.273, table 3, as exponents. For video's curve (BT.709 and its like) it is that of video's screens (BT.1886), as in browsers."""
+"""H.273, table 3, as exponents. For BT.709 and similar curves, it is the exponent of a display (BT.1886), as in browsers."""
 _RESERVED = (0, 3)
 _SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG = 7, 13, 16, 17, 18
 HDR = (_PQ, _HLG)
 REFERENCE_WHITE = 203.0
-"""Luminance in cd/m² that white paper has in HDR pictures (BT.2408)."""
+"""The luminance of white paper in HDR pictures, in cd/m² (BT.2408)."""
 _PEAK = 1000.0
-"""Luminance in cd/m² of the brightest that an HDR picture is made for, where it does not say."""
+"""The peak luminance of an HDR picture that does not state it, in cd/m²."""
 _STEPS = 2**14
 _STRIP = 2**18
-"""Pixels that are converted at a time."""
+"""How many pixels are converted at a time."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What RGB values between 0 and 1 stand for."""
+    """The meaning of RGB values between 0 and 1."""
 
     primaries: Primaries = SRGB
     transfer: int | float = _SRGB_CURVE
-    """The number of a curve in H.273; or the exponent of a power, as a float."""
+    """A transfer curve: an H.273 code point (int), or the exponent of a power curve (float)."""
     peak: float = _PEAK
-    """Luminance in cd/m² of the brightest that is in an HDR picture."""
+    """The peak luminance of an HDR picture, in cd/m²."""
 
 
 def are_known(primaries: int, transfer: int) -> bool:
-    """Whether H.273 gives both numbers a meaning here."""
+    """Return whether both H.273 code points are supported."""
     return primaries in PRIMARIES and (transfer in GAMMAS or transfer in (_SMPTE_240M, _SRGB_CURVE, _PQ, _DCI, _HLG))
 
 
 def from_numbers(primaries: int, transfer: int, peak: float | None = None) -> Signal | None:
-    """By H.273's numbers; None where that is sRGB, or they say nothing."""
+    """Return the signal for H.273's code points; None if it is sRGB or unspecified."""
     signal = Signal(PRIMARIES.get(primaries, SRGB), transfer, peak or _PEAK)
     known = transfer in GAMMAS or transfer in (_SMPTE_240M, _PQ, _DCI, _HLG)
     return signal if known or (signal.primaries != SRGB and transfer not in _RESERVED) else None
 
 
 def to_srgb(samples: Pixels | NDArray[np.uint16], signal: Signal) -> Pixels:
-    """(h, w, 3), RGB in the signal's colours, of 8 or 16 bits, in sRGB."""
+    """Convert (h, w, 3) RGB samples of 8 or 16 bits to sRGB."""
     height, width = samples.shape[:2]
     converted = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP // width)
@@ -83,7 +83,7 @@ def to_srgb(samples: Pixels | NDArray[np.uint16], signal: Signal) -> Pixels:
 
 
 def _light(signal: Signal, highest: int) -> Floats:
-    """Linear light of each sample, which go from 0 to `highest`: 1 is white, in HDR the reference white."""
+    """Return the linear light of each sample value from 0 to `highest`. 1 is white; in HDR, the reference white."""
     value = np.arange(highest + 1) / highest
     match signal.transfer:
         case float():
@@ -91,7 +91,7 @@ def _light(signal: Signal, highest: int) -> Floats:
         case 16:  # SMPTE ST 2084
             root = value ** (1 / 78.84375)
             light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125) * 10_000 / REFERENCE_WHITE
-        case 18:  # ARIB STD-B67: the scene's light, from 0 to 1
+        case 18:  # ARIB STD-B67: scene light, 0 to 1
             light = np.where(value <= 0.5, value**2 / 3, (np.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12)
         case 7:
             light = np.where(value < 4 * 0.0228, value / 4, ((value + 0.1115) / 1.1115) ** (1 / 0.45))
@@ -105,11 +105,13 @@ def _light(signal: Signal, highest: int) -> Floats:
 
 
 def _mapped(light: Floats, signal: Signal) -> Floats:
-    """HDR light of any brightness between 0 and 1, in BT.2020: the reference white gets darker to leave room above it, and what is brighter
-    is bent into that room. A gain for all three channels by the brightest keeps the hue. After SMPTE ST 2094-50's tone mapping for
-    pictures without instructions, which browsers follow."""
+    """Tone-map HDR light to 0 to 1, in BT.2020. This is SMPTE ST 2094-50's mapping for pictures without metadata, which browsers use.
+
+    The reference white is darkened to leave room for highlights, which are compressed into that room. All three channels get the same
+    gain, derived from the brightest of them, so that hues stay.
+    """
     light = np.maximum(light @ _matrix(signal.primaries, BT2020).T, 0)
-    if signal.transfer == _HLG:  # BT.2100's reference display of 1,000 cd/m²
+    if signal.transfer == _HLG:  # BT.2100's reference display has 1,000 cd/m²
         luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
         light *= luminance[..., None] ** np.float32(0.2) * np.float32(_PEAK / REFERENCE_WHITE)
     brightest = light.max(axis=-1, keepdims=True)
@@ -120,8 +122,8 @@ def _mapped(light: Floats, signal: Signal) -> Floats:
 
 @cache
 def _tone_curve(peak: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From the light of the brightest channel to what it becomes: a line up to the reference white, then a quadratic Bézier curve to the
-    peak, which becomes 1."""
+    """Return the tone curve as inputs and outputs: a line up to the reference white, then a quadratic Bézier curve up to the peak, which
+    maps to 1."""
     highest = max(1.0, peak / REFERENCE_WHITE)
     white = 1 - 0.5 * min(1.0, np.log(highest) / np.log(_PEAK / REFERENCE_WHITE))
     middle_in, middle_out = 0.35 + 0.65 / white, 0.35 * white + 0.65
@@ -133,14 +135,14 @@ def _tone_curve(peak: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @cache
 def _srgb_curve() -> Pixels:
-    """From linear light in _STEPS steps to bytes (IEC 61966-2-1)."""
+    """Return the sRGB byte for each of _STEPS levels of linear light (IEC 61966-2-1)."""
     light = np.linspace(0, 1, _STEPS)
     return np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)).astype(np.uint8)
 
 
 @cache
 def _matrix(source: Primaries, target: Primaries) -> Floats:
-    """(3, 3), from linear RGB to linear RGB; white stays white (Bradford's adaptation)."""
+    """Return the (3, 3) matrix between two linear RGB spaces, with Bradford's adaptation: white stays white."""
     return (np.linalg.inv(_to_xyz(target)) @ _adaptation(source[:2], target[:2]) @ _to_xyz(source)).astype(np.float32)
 
 
@@ -160,7 +162,7 @@ def _adaptation(source: tuple[float, float], target: tuple[float, float]) -> NDA
 
 
 def are_sound(primaries: tuple[float, ...]) -> bool:
-    """Whether they are eight, and light can be computed from them."""
+    """Return whether these are eight valid chromaticities of a real colour space."""
     if len(primaries) != 8 or not primaries[1] or not all(0 <= value <= 1 for value in primaries):
         return False
     (_, _, red_x, red_y, green_x, green_y, blue_x, blue_y) = primaries

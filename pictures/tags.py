@@ -1,4 +1,4 @@
-"""TIFF's directories of tags, which Exif has too. They are read lazily, and what lies in them about lengths costs nothing."""
+"""TIFF directories, which Exif uses too. They are read lazily, so that false lengths in a file do no harm."""
 
 import struct
 from collections.abc import Iterator
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from pictures.errors import BrokenPicture
 
 MAX_DIRECTORIES = 64
-"""That are looked at in a file; more are left alone."""
+"""Directories that are read in a file; further ones are ignored."""
 MAX_TAGS = 4096
-"""In a directory; one with more is none."""
+"""Tags in a directory; one with more is treated as invalid."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
 @dataclass(frozen=True)
 class Directory:
-    """One directory."""
+    """One directory (IFD)."""
 
     content: bytes
     order: str
-    """Of bytes: `<` or `>`."""
+    """Byte order, as in struct: `<` or `>`."""
     entries: dict[int, tuple[int, int, int]]
-    """From a tag to its type, the number of its values, and where they are."""
+    """Type, count and offset of the values, by tag."""
     following: int
-    """Where the next directory is; 0: nowhere."""
+    """Offset of the next directory; 0 if there is none."""
 
     def numbers(self, tag: int, most: int = 64) -> tuple[int, ...]:
-        """The first whole numbers of a tag; none where it is not there, or not of numbers."""
+        """Return the first integers of a tag; empty if it is missing or has no integers."""
         kind, count, at = self.entries.get(tag, (0, 0, 0))
         count = min(count, most)
         if kind not in _NUMBERS or at + count * _SIZES[kind] > len(self.content):
@@ -42,13 +42,15 @@ class Directory:
         return self.content[at : at + min(count, 256)].split(b"\0")[0].decode("latin-1").strip() if kind == 2 else ""
 
     def stored(self) -> int:
-        """Bytes that all its tags' values take."""
+        """Return how many bytes the values of all tags claim to take."""
         return sum(_SIZES.get(kind, 1) * count for kind, count, _ in self.entries.values())
 
 
 def directories(content: bytes) -> Iterator[Directory]:
-    """Those of a TIFF or of an Exif block, in its chain, each with those below it (SubIFDs), at most MAX_DIRECTORIES and each once.
-    Raises BrokenPicture where there is none."""
+    """Yield the directories of a TIFF or Exif block, each followed by its SubIFDs: at most MAX_DIRECTORIES, each once.
+
+    Raises BrokenPicture if there is none.
+    """
     order = {b"II": "<", b"MM": ">"}.get(content[:2])
     if order is None or len(content) < 8:
         raise BrokenPicture("The picture is damaged: its directory cannot be found. Send it whole.")
@@ -73,13 +75,13 @@ def directories(content: bytes) -> Iterator[Directory]:
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8, as Exif says it; 1 where it says nothing that can be read."""
+    """Return the Exif orientation, 1 to 8; 1 if there is none or it cannot be read."""
     try:
         first = next(directories(exif))
     except BrokenPicture:
         return 1
-    said = first.number(274, 1) if first.entries.get(274, (0, 0))[:2] == (3, 1) else 1  # of another type or several, browsers ignore it
-    return said if 1 <= said <= 8 else 1
+    value = first.number(274, 1) if first.entries.get(274, (0, 0))[:2] == (3, 1) else 1  # browsers ignore other types and counts
+    return value if 1 <= value <= 8 else 1
 
 
 def _whole(content: bytes, order: str, at: int, big: bool) -> int:

@@ -1,4 +1,4 @@
-"""TIFF: cameras' raw files are told from pictures, what the samples mean is read, and unusual kinds are named."""
+"""TIFF: reject cameras' raw files, read what the samples mean, and describe unusual kinds."""
 
 import struct
 
@@ -12,7 +12,7 @@ _PLANAR, _PALETTE, _TILES, _EXTRA, _SAMPLE_FORMAT, _DNG_VERSION = 284, 320, 324,
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _CMYK, _YCBCR = 5, 6
 _UNKNOWN_TO_PILLOW = (50001,)
-"""Compressions: WebP."""
+"""Compressions that Pillow does not know: WebP."""
 _MOSAICS, _RAW_COMPRESSIONS = (32803, 34892), (32767, 32770, 34713, 65535)
 _MAKERS = {
     "NIKON": "NEF", "SONY": "ARW", "CANON": "CR2", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW", "HASSELBLAD": "3FR",
@@ -34,9 +34,9 @@ def parts(content: bytes) -> Parts:
     first = everything[0]
     _refuse_raw(everything)
     if first.stored() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
-        raise BrokenPicture("The TIFF's directory names more than there is in the file: save it anew.")
+        raise BrokenPicture("The TIFF's directory refers to more data than the file has: save it again.")
     if first.number(_PHOTOMETRIC) == _CMYK and first.number(_EXTRA) in (_PREMULTIPLIED, _STRAIGHT):
-        raise NotAPicture("This is a TIFF of a kind that is not taken (CMYK with transparency): flatten it, or export it as PNG.")
+        raise NotAPicture("This TIFF is CMYK with transparency, which is not supported: flatten it, or export it as PNG.")
     orientation = first.number(_ORIENTATION, 1)
     return Parts(
         size=(first.number(256), first.number(257)),
@@ -49,8 +49,8 @@ def parts(content: bytes) -> Parts:
     )
 
 
-def described(content: bytes) -> str:
-    """The first picture's kind, in words, for an error about it."""
+def describe(content: bytes) -> str:
+    """Describe the first picture, for an error message."""
     first = next(directories(content))
     bits = "/".join(str(bits) for bits in dict.fromkeys(first.numbers(_BITS) or (1,)))
     colours = _PHOTOMETRICS.get(first.number(_PHOTOMETRIC), f"photometric interpretation {first.number(_PHOTOMETRIC)}")
@@ -77,13 +77,16 @@ def _refuse_raw(everything: list[Directory]) -> None:
 
 def _raw(name: str) -> NotAPicture:
     return NotAPicture(
-        f"This is a camera's raw file ({name}), and raw files (DNG, CR2, NEF, ARW and others) are not taken: export it as JPEG or TIFF."
+        f"This is a camera's raw file ({name}). Raw files (DNG, CR2, NEF, ARW and others) are not supported: export it as JPEG or TIFF."
     )
 
 
 def _is_misread(first: Directory) -> bool:
-    """By Pillow, or not read at all once it is open: planes of 16 bits or of more than colours, signed bytes, WebP inside, packed
-    numbers of 32 bits or with signs that are not in the processor's order, and YCbCr that is not packed."""
+    """Return whether Pillow reads the file wrongly or fails after opening it.
+
+    These are planes of 16 bits or with extra channels, signed bytes, WebP compression, compressed samples of 32 bits or with signs in big
+    endian order, and uncompressed YCbCr.
+    """
     bits, signed = first.number(_BITS, 1), first.number(_SAMPLE_FORMAT, 1) == 2
     planes = first.number(_PLANAR, 1) == 2 and (bits > 8 or _EXTRA in first.entries)
     swapped = first.order == ">" and (bits == 32 or signed) and first.number(_COMPRESSION, 1) != 1
@@ -92,7 +95,7 @@ def _is_misread(first: Directory) -> bool:
 
 
 def _for_decoder(content: bytes, first: Directory) -> bytes:
-    """With an orientation of 1, since its decoder would turn it, and a palette of 16 bits, where a careless program wrote one of 8."""
+    """Set the orientation to 1, because the decoder would apply it, and scale a palette to 16 bits if a program wrote it with 8."""
     patched = bytearray(content)
     kind, _, at = first.entries.get(_ORIENTATION, (0, 0, 0))
     code = {1: "B", 3: "H", 4: "I"}.get(kind)

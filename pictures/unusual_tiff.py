@@ -1,5 +1,4 @@
-"""TIFFs that Pillow does not read, or not as they are meant: by tifffile, which reads more of them where imagecodecs is installed, or by
-libtiff."""
+"""Read TIFFs that Pillow cannot read or reads wrongly, with tifffile (which supports more kinds if imagecodecs is installed) or libtiff."""
 
 import io
 
@@ -21,13 +20,13 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def read(parts: Parts) -> Image.Image:
-    """The first picture, in 8 bits: L, LA, RGB, RGBA, CMYK or YCbCr. Raises anything at all."""
+    """Read the first picture, in 8 bits: L, LA, RGB, RGBA, CMYK or YCbCr. Raises any exception of the decoder."""
     with tifffile.TiffFile(io.BytesIO(parts.content)) as file:
         page = file.pages.first
         if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
             return _by_libtiff(parts.content)
         if page.bitspersample == 24 and page.sampleformat != tifffile.SAMPLEFORMAT.IEEEFP:
-            raise ValueError("whole numbers of 24 bits, of which tifffile does not know the order of their bytes")
+            raise ValueError("integers of 24 bits, whose byte order tifffile does not handle")
         samples = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel > 1:
             samples = np.moveaxis(samples, 0, -1)
@@ -49,7 +48,7 @@ def read(parts: Parts) -> Image.Image:
 
 
 def _by_libtiff(content: bytes) -> Image.Image:
-    """By which Pillow reads only what is packed, unless it is told otherwise."""
+    """Read with libtiff, which Pillow uses only for compressed files unless READ_LIBTIFF is set."""
     TiffImagePlugin.READ_LIBTIFF = True
     try:
         return Image.open(io.BytesIO(content), formats=["TIFF"])

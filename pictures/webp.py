@@ -1,4 +1,4 @@
-"""WebP: its size and orientation, from its chunks; of an animation the first frame as a picture of its own, and where it lies."""
+"""WebP: read size and orientation from the chunks, and make the first frame of an animation a picture of its own."""
 
 import struct
 
@@ -12,22 +12,22 @@ _FRAME_HEADER = 16
 
 
 def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture where it is made to keep a decoder busy."""
-    told: dict[bytes, bytes] = {}
+    """Raises BrokenPicture if the file has too many chunks."""
+    chunks: dict[bytes, bytes] = {}
     at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(content):
-            return _of(content, told)
+            return _of(content, chunks)
         kind, length = struct.unpack_from("<4sI", content, at)
         if kind in (b"VP8X", b"ICCP", b"ANMF", b"EXIF"):
-            told.setdefault(kind, content[at + 8 : at + 8 + length])
+            chunks.setdefault(kind, content[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
-    raise BrokenPicture(f"The WebP has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it anew.")
+    raise BrokenPicture(f"The WebP has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it again.")
 
 
-def _of(content: bytes, told: dict[bytes, bytes]) -> Parts:
-    orientation = tags.orientation(told.get(b"EXIF", b"").removeprefix(b"Exif\0\0"))
-    header, frame = told.get(b"VP8X", b""), told.get(b"ANMF", b"")
+def _of(content: bytes, chunks: dict[bytes, bytes]) -> Parts:
+    orientation = tags.orientation(chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0"))
+    header, frame = chunks.get(b"VP8X", b""), chunks.get(b"ANMF", b"")
     if len(header) < 10:
         return Parts(content, orientation=orientation)
     size = _number(header[4:7]) + 1, _number(header[7:10]) + 1
@@ -38,12 +38,12 @@ def _of(content: bytes, told: dict[bytes, bytes]) -> Parts:
         size=size,
         canvas=(*size, 2 * _number(frame[:3]), 2 * _number(frame[3:6])),
         orientation=orientation,
-        profile=told.get(b"ICCP") if header[0] & _PROFILE else None,
+        profile=chunks.get(b"ICCP") if header[0] & _PROFILE else None,
     )
 
 
 def _still(frame: bytes) -> bytes:
-    """A WebP of a frame of an animation."""
+    """Return a WebP of one frame of an animation."""
     extended = struct.pack("<4sII", b"VP8X", 10, _ALPHA) + frame[6:12]
     body = b"WEBP" + extended + frame[_FRAME_HEADER:]
     return b"RIFF" + struct.pack("<I", len(body)) + body

@@ -80,7 +80,7 @@ def test_a_manifest_cannot_reach_outside_its_bundle(folder: Path) -> None:
 
 
 def test_a_bundle_in_a_folder_of_another_name_is_refused(folder: Path) -> None:
-    with pytest.raises(BundleError, match="name its folder so"):
+    with pytest.raises(BundleError, match="rename its folder to that"):
         load_bundle(folder.rename(folder.parent / "b2a"))
 
 
