@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: this service beside what one would use instead, on this machine, in one run."""
+"""`python -m benchmarks`: compare this service with its alternatives, on this machine, in one run."""
 
 import sys
 import tempfile
@@ -17,7 +17,7 @@ from models.bundle import Bundle
 
 
 class Parts:
-    """Each public method is a part of the run, by its name; all of them, in this order, are the whole."""
+    """The parts of a run: each public method is one, by its name. A complete run has all of them, in this order."""
 
     def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
         self._bench, self._models, self._quick = bench, models, quick
@@ -73,7 +73,7 @@ def main(
     if unknown := set(parts.split(",")) - {*PARTS}:
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
-    if quick:  # plain FastAPI needs nothing that the service does not need
+    if quick:  # plain FastAPI needs no further packages
         bench = serving.Bench(report, list(OTHERS)[:1], Path(sys.executable), 1, 1, output / "logs")
     else:
         bench = serving.Bench(report, list(OTHERS), contenders_python(output / "env"), rounds, seconds, output / "logs")

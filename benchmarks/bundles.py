@@ -1,4 +1,4 @@
-"""Bundles to measure with: one that costs nothing, the small one that is shipped, and one of the paper's size."""
+"""Bundles to measure with: an empty generator, the shipped small one, and one of the paper's size."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ LICENCE = "There is nothing here to license."
 
 
 def null_bundle(models: Path) -> Bundle:
-    """Bytes in, the same bytes out: what is left is what serving costs."""
+    """Write a generator that returns its input, so that only the cost of serving is left."""
     pictures, translations = (helper.make_tensor_value_info(name, TensorProto.UINT8, SHAPE) for name in ("pictures", "translations"))
     graph = helper.make_graph([helper.make_node("Identity", ["pictures"], ["translations"])], "null", [pictures], [translations])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -21,7 +21,7 @@ def null_bundle(models: Path) -> Bundle:
 
 
 def lite_bundle(models: Path) -> Bundle:
-    """The shipped photo2monet, in a folder with its inverse."""
+    """Copy the shipped photo2monet and its inverse."""
     models.mkdir()
     for name in (SHIPPED.name, load_bundle(SHIPPED).manifest.inverse):
         (models / name).symlink_to(SHIPPED.with_name(name))
@@ -29,9 +29,9 @@ def lite_bundle(models: Path) -> Bundle:
 
 
 def standard_bundle(models: Path) -> Bundle:
-    """The `standard` preset with random weights, which are as fast as others: fp32, fp16, and INT8 where this CPU gains by it,
-    with all convolutions in INT8."""
-    import torch  # not above: it takes seconds, and half a gigabyte
+    """Write a generator of the `standard` preset with random weights, which do not affect speed: fp32, fp16 and, on a CPU with VNNI, INT8
+    in all convolutions."""
+    import torch  # imported here because it takes seconds and half a gigabyte
 
     from training.config import load_config
     from training.generators import make_generator

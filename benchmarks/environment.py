@@ -1,4 +1,4 @@
-"""The contenders' virtual environment, and the machine that all run on."""
+"""The contenders' virtual environment, and a description of the machine."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ SHARED = ("fastapi", "httptools", "numpy", "onnxruntime", "onnxruntime-gpu", "pi
 
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Of those that are installed here."""
+    """Return the versions of installed packages."""
     found = {}
     for name in names:
         try:
@@ -30,7 +30,7 @@ def versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def contenders_python(folder: Path) -> Path:
-    """The interpreter of the environment in `folder`, which is made, or brought up to date, where it needs to be."""
+    """Create or update the environment in `folder`, and return its interpreter."""
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     wanted = REQUIREMENTS.read_text() + "".join(f"{name}=={number}\n" for name, number in versions(SHARED).items())
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -44,7 +44,7 @@ def contenders_python(folder: Path) -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """What a reader must know to judge the figures."""
+    """Describe the machine and the versions, which a reader needs to judge the figures."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""What a GPU makes of it: sessions against the card's own matrix rate, and HTTP against the sessions."""
+"""Measure on a GPU: sessions against the card's matrix throughput, and HTTP against sessions."""
 
 from functools import partial
 
@@ -19,11 +19,11 @@ from service.machine import usable_cpus
 BATCHES = (1, 4, 16, 64)
 CLIENTS = 128
 PICTURE_GFLOP = {"lite": 5.75, "standard": 99.1}
-"""Of a picture of 256×256 pixels, a multiplication and an addition being two."""
+"""Operations for a picture of 256×256 pixels; a multiplication and an addition count as two."""
 
 
 def why_none() -> str | None:
-    """Why sessions cannot run on a GPU; None where they can."""
+    """Return why sessions cannot run on a GPU here, or None if they can."""
     providers, why = choose_providers(("auto",))
     if CUDA not in providers:
         return why
@@ -32,7 +32,7 @@ def why_none() -> str | None:
 
 
 def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> None:
-    """Each bundle's session with its best batch, and beside it the service."""
+    """Measure each bundle's session with its best batch size, and the service."""
     teraflops = matrix_rate(provider, bench.seconds)
     bench.report.findings.append(Finding("GPU: fp16 matrix products", f"{teraflops:.0f} TFLOP/s"))
     (picture,) = pictures.squares(SIDE, 1)
@@ -56,7 +56,7 @@ def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> N
 
 
 def matrix_rate(provider: str, seconds: float, side: int = 8192) -> float:
-    """TFLOP/s of products of two square fp16 matrices that stay on the device."""
+    """Measure the TFLOP/s of fp16 matrix products on the device."""
     shape = [side, side]
     a, b, c = (helper.make_tensor_value_info(name, TensorProto.FLOAT16, shape) for name in "abc")
     graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c])

@@ -1,4 +1,5 @@
-"""Load on a server, and what came of it. Closed: each client waits for its answer. Open: arrivals wait for nobody."""
+"""Put load on a server and measure it. In a closed loop, each client waits for its answer; in an open loop, requests arrive at a fixed
+mean rate."""
 
 import asyncio
 import json
@@ -17,47 +18,47 @@ import numpy as np
 BOUNDARY = "a-picture-follows"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 REFUSALS = {408, 429, 503, 504}
-"""How servers say that they have too much to do."""
+"""Statuses with which servers refuse work."""
 PATIENCE = 60
-"""Seconds that a client waits for an answer."""
+"""How long a client waits for an answer, in seconds."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it."""
+    """The result of a load."""
 
     per_second: float
-    """Answers of status 200; of an open loop only those within the deadline."""
+    """Answers with status 200; in an open loop, only those within the deadline."""
     p50_ms: float | None
-    """Of the answers of status 200; of an open loop from the moment that they were due to be sent. None where there were none."""
+    """Latency of answers with status 200; in an open loop, counted from when the request was due. None if there were none."""
     p99_ms: float | None
     answers: int = 0
     refused: int = 0
     errors: int = 0
     cpu_ms: float | None = None
-    """Of all of the server's processes, for each answer."""
+    """CPU time of all the server's processes per answer."""
     memory_mb: float | None = None
-    """The most that all of the server's processes held together, what they share counted once."""
+    """Peak memory of all the server's processes; shared memory counts once."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one request."""
+    """The result of one request."""
 
     status: int
-    """0 where no answer came."""
+    """0 if there was no answer."""
     seconds: float
     content: bytes
 
 
 def form(picture: bytes) -> bytes:
-    """As `curl -F image=@picture.jpg` sends it."""
+    """Return the body that `curl -F image=@picture.jpg` sends."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="picture.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
     return head.encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def closed_loop(url: str, picture: bytes, clients: int, seconds: int) -> Load:
-    """By wrk, which takes the least of the CPUs that the server is measured on, where it is installed."""
+    """Run with wrk if it is installed, because it takes the least CPU time from the server; otherwise in Python."""
     wrk = shutil.which("wrk")
     if wrk is None:
         begun = time.monotonic()
@@ -67,10 +68,10 @@ def closed_loop(url: str, picture: bytes, clients: int, seconds: int) -> Load:
         Path(body.name).write_bytes(form(picture))
         command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(Path(__file__).parent / "wrk.lua")]
         printed = subprocess.run([*command, url, "--", body.name, CONTENT_TYPE], capture_output=True, text=True, check=True).stdout
-    told = json.loads(printed.splitlines()[-1])
-    if not told["answers"]:
-        told |= {"p50_ms": None, "p99_ms": None}
-    return Load(told["answers"] / told.pop("seconds"), **told)
+    result = json.loads(printed.splitlines()[-1])
+    if not result["answers"]:
+        result |= {"p50_ms": None, "p99_ms": None}
+    return Load(result["answers"] / result.pop("seconds"), **result)
 
 
 async def _closed_loop(url: str, body: bytes, clients: int, seconds: float) -> list[Outcome]:
@@ -87,8 +88,8 @@ async def _closed_loop(url: str, body: bytes, clients: int, seconds: float) -> l
 
 
 def open_loop(url: str, picture: bytes, rate: float, seconds: float, deadline: float) -> Load:
-    """Poisson arrivals, the same ones for each server. Latency counts from when a request is due, so a server that is behind
-    cannot hide it by making its clients wait."""
+    """Run with Poisson arrivals, the same for each server. Latency counts from when a request is due, so a slow server cannot hide it by
+    making its clients wait."""
     arrivals = np.cumsum(np.random.default_rng(0).exponential(1 / rate, max(1, round(rate * seconds))))
     return _load(asyncio.run(_open_loop(url, form(picture), arrivals.tolist())), float(arrivals[-1]), deadline)
 
@@ -103,7 +104,7 @@ async def _open_loop(url: str, body: bytes, arrivals: list[float]) -> list[Outco
 
 
 def post_at_once(url: str, pictures: Sequence[bytes]) -> list[Outcome]:
-    """Each picture by a client of its own."""
+    """Send all pictures at the same time, each by its own client."""
 
     async def all_of_them() -> list[Outcome]:
         async with _session() as session:
@@ -113,7 +114,7 @@ def post_at_once(url: str, pictures: Sequence[bytes]) -> list[Outcome]:
 
 
 def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)  # less than any server's
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=1)  # shorter than any server's
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(PATIENCE), headers={"Content-Type": CONTENT_TYPE})
 
 

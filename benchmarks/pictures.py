@@ -1,4 +1,4 @@
-"""The photographs that are sent."""
+"""The pictures that the benchmarks send."""
 
 import io
 from pathlib import Path
@@ -18,24 +18,24 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
 
 
 def phone_photograph() -> bytes:
-    """As a telephone takes it: a JPEG of 12 megapixels and 3 MB."""
+    """Return a photograph like a phone's: a JPEG of 12 megapixels and 3 MB."""
     whole = mosaic(4000, 3000)
     return next(content for quality in range(95, 10, -5) if len(content := jpeg(whole, quality)) < 3_200_000)
 
 
 def pixels(content: bytes) -> Pixels:
-    """(h, w, 3)."""
+    """Decode a picture to (h, w, 3)."""
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def squares(side: int, count: int) -> list[bytes]:
-    """So many different JPEGs of `side`×`side` pixels."""
+    """Return `count` different JPEGs of `side`×`side` pixels."""
     turned = [Image.open(path).rotate(90 * turn, expand=True) for turn in range(-(-count // len(PHOTOGRAPHS))) for path in PHOTOGRAPHS]
     return [jpeg(image.convert("RGB").resize((side, side))) for image in turned[:count]]
 
 
 def mosaic(width: int, height: int) -> Image.Image:
-    """Photographs side by side: as much detail in a large picture as small ones have, where an enlarged one would have none."""
+    """Make a large picture of photographs side by side, which has more detail than an enlarged one."""
     whole = Image.new("RGB", (width, height))
     tile = 500
     for number, (x, y) in enumerate((x, y) for y in range(0, height, tile) for x in range(0, width, tile)):

@@ -1,4 +1,4 @@
-"""What this CPU makes of scaled decoding and of INT8: no servers."""
+"""Measure scaled decoding and INT8 on this CPU, without servers."""
 
 import io
 from functools import partial
@@ -16,7 +16,7 @@ from service.machine import usable_cpus
 
 
 def decoding(bench: Bench) -> None:
-    """A JPEG as telephones take it, to 512 pixels: the service's way, and all of its pixels first."""
+    """Decode a phone's JPEG to 512 pixels: as the service does, and with a full decode first."""
     content = pictures.jpeg(pictures.mosaic(4000, 3000))
 
     def scaled() -> None:
@@ -34,7 +34,7 @@ def decoding(bench: Bench) -> None:
 
 
 def int8(bench: Bench, name: str, bundle: Bundle, asked: str, photographs: bool) -> None:
-    """One picture at a time; on photographs also how far INT8 is from fp32, where the weights mean something."""
+    """Compare INT8 with fp32, one picture at a time; for trained weights, also their difference on photographs."""
     what, path = f"{name}: INT8 / fp32 session", bundle.path("int8")
     if path is None or not has_vnni():
         bench.report.findings.append(Finding(what, "nothing was measured: this CPU has no VNNI", asked))

@@ -1,4 +1,4 @@
-"""What was measured, as one Markdown page and as JSON."""
+"""Write the results as a Markdown page and as JSON."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Row:
-    """One contender under one load, round by round."""
+    """One contender under one load, in several rounds."""
 
     graph: str
     load: str
@@ -22,7 +22,7 @@ class Row:
     rounds: list[Load]
 
     def typical(self, figure: str) -> float | None:
-        """The median of a figure over the rounds that have it."""
+        """Return the median of a figure over the rounds that have it."""
         values = [value for each in self.rounds if (value := getattr(each, figure)) is not None]
         return median(values) if values else None
 
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Finding:
-    """A figure beside what was asked for, where something was."""
+    """A figure, and the bar that it should meet, if there is one."""
 
     what: str
     measured: str
@@ -74,19 +74,19 @@ class Report:
 
 
 def ratios(numerators: Sequence[float | None], denominators: Sequence[float | None]) -> str:
-    """Round by round, since the machine's own speed changes from round to round: the median, and the extremes."""
+    """Return median and extremes of the ratios of single rounds: the machine's speed changes from round to round."""
     each = [a / b for a, b in zip(numerators, denominators, strict=True) if a is not None and b]
     return f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" if each else NOTHING
 
 
 def _table(head: list[str], rows: list[list[str]], left: int) -> list[str]:
-    """The first `left` columns hold words, the others numbers."""
+    """Format a table; the first `left` columns are text, the others numbers."""
     lines = [head, *([["---"] * left + ["---:"] * (len(head) - left)]), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines] + [""]
 
 
 def _number(value: float | None) -> str:
-    """Three digits that count."""
+    """Format with three significant digits."""
     if value is None:
         return NOTHING
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""The contenders as processes: started, suspended while others are measured, watched while they are, and stopped."""
+"""Run the contenders as processes: start, measure, suspend and stop them."""
 
 import os
 import socket
@@ -30,11 +30,11 @@ OTHERS = {
 START_SECONDS = 120
 SETTLE_SECONDS = 20
 IDLE = 0.05
-"""CPU seconds that an idle server may take in a quarter of a second."""
+"""The most CPU seconds that an idle server takes in a quarter of a second."""
 
 
 class Server:
-    """A running contender. `url` is where pictures go."""
+    """A running contender. Pictures are sent to `url`."""
 
     def __init__(self, name: str, command: list[str], path: str, environment: dict[str, str], logs: Path) -> None:
         with socket.socket() as probe:
@@ -51,15 +51,15 @@ class Server:
             )  # fmt: skip
 
     def wait(self, picture: bytes) -> None:
-        """Until it translates `picture`."""
+        """Wait until it translates `picture`."""
         end = time.monotonic() + START_SECONDS
         while post_at_once(self.url, [picture])[0].status != 200:
             if self._process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"error: {self.name} does not answer; {self._log} tells why")
+                raise SystemExit(f"error: {self.name} does not answer: see {self._log}")
             time.sleep(0.2)
 
     def measure(self, load: Callable[[str], Load]) -> Load:
-        """What comes of a load on its URL, with the CPU time and the memory of all its processes."""
+        """Put a load on it, and measure the CPU time and memory of all its processes."""
         with self.awake():
             before, peaks, done = self._cpu_seconds(), [self.memory_mb()], threading.Event()
 
@@ -79,7 +79,7 @@ class Server:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Otherwise it is suspended, so that it takes nothing from the others."""
+        """Let it run; at other times it is suspended, so that it does not disturb the others."""
         self._ask(psutil.Process.resume)
         try:
             yield
@@ -91,19 +91,19 @@ class Server:
         self._ask(psutil.Process.suspend)
 
     def _settle(self) -> None:
-        """Wait until it has done what a load has left it with, which would otherwise slow down the next."""
+        """Wait until it has finished the work that a load has left behind."""
         end, before = time.monotonic() + SETTLE_SECONDS, -1.0
         while (now := self._cpu_seconds()) > before + IDLE and time.monotonic() < end:
             before = now
             time.sleep(0.25)
 
     def memory_mb(self) -> float:
-        """Of all its processes; what they share counts once (PSS), where the system tells."""
+        """Return the memory of all its processes; shared memory counts once (PSS) if the system reports that."""
         each = self._ask(psutil.Process.memory_full_info)
         return sum(getattr(memory, "pss", memory.rss) for memory in each) / 1e6
 
     def stop(self) -> None:
-        """Ask it to end; what of it is still there after a while is killed."""
+        """Ask it to end, and kill what is left after a while."""
         self._ask(psutil.Process.resume)
         tree = self._ask(lambda process: process)
         with suppress(psutil.Error):
@@ -113,11 +113,11 @@ class Server:
                 process.kill()
 
     def _cpu_seconds(self) -> float:
-        """Of those that have ended, too."""
+        """Return the CPU time of all its processes, including those that have ended."""
         return sum(sum(times[:4]) for times in self._ask(psutil.Process.cpu_times))
 
     def _ask(self, question: Callable[[psutil.Process], T]) -> list[T]:
-        """What each of its processes says; those that have just ended say nothing."""
+        """Ask each of its processes; those that have just ended are skipped."""
         answers = []
         with suppress(psutil.Error):
             for process in (self._process, *self._process.children(recursive=True)):
@@ -128,7 +128,7 @@ class Server:
 
 @contextmanager
 def our_server(bundle: Bundle, logs: Path, picture: bytes, **settings: object) -> Iterator[Server]:
-    """`python -m service` with the bundle and what lies beside it, awake."""
+    """Run `python -m service` with the bundle and its neighbours; it is not suspended."""
     settings = {"models": bundle.folder.parent} | settings
     environment = {f"CYCLEGAN_{key.upper()}": str(value) for key, value in settings.items()}
     server = Server(OURS, [sys.executable, "-m", "service"], f"/translate?direction={bundle.direction}", environment, logs)
@@ -141,7 +141,7 @@ def our_server(bundle: Bundle, logs: Path, picture: bytes, **settings: object) -
 
 @contextmanager
 def other_servers(names: list[str], python: Path, model: Path, logs: Path, picture: bytes, deadline: float) -> Iterator[list[Server]]:
-    """Those of OTHERS that are named, each with the ONNX file `model`, all suspended."""
+    """Run the named contenders with the ONNX file `model`; all are suspended."""
     environment = {"MODEL": str(model), "DEADLINE": str(deadline)}
     with ExitStack() as stack:
         servers = []

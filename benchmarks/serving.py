@@ -1,4 +1,4 @@
-"""Servers side by side: the same graph, the same pictures, the same load, in turns."""
+"""Compare servers with the same graph, pictures and load, taking turns."""
 
 import json
 import urllib.request
@@ -23,34 +23,34 @@ from service.engine.sessions import CPU, open_session
 from service.machine import usable_cpus
 
 SIDE = 256
-"""Of small pictures, in pixels."""
+"""Side of small pictures, in pixels."""
 SIZE = 512
-"""Longest side that a photograph is translated at."""
+"""Longest side at which a photograph is translated, in pixels."""
 CLIENTS = 16
 DEADLINE = 4.0
-"""Seconds, in open loops: later answers do not count, and each server is told so that has a setting for it."""
+"""The deadline in open loops, in seconds. Later answers do not count; servers with such a setting are configured for it."""
 SHARES = (1.5, 4.0)
-"""Of what this service can do, in open loops."""
+"""Arrival rates in open loops, as multiples of this service's capacity."""
 
 Contenders = Mapping[str, Callable[[], Load]]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """How to measure, and where the figures go."""
+    """How to measure, and where results go."""
 
     report: Report
     others: list[str]
     python: Path
-    """With the others' packages."""
+    """The interpreter with the contenders' packages."""
     rounds: int
     seconds: int
-    """Of each contender in each round."""
+    """Duration of each contender's turn in each round."""
     logs: Path
-    """Of the servers."""
+    """Folder for the servers' logs."""
 
     def side_by_side(self, graph: str, load: str, contenders: Contenders) -> dict[str, Row]:
-        """Rounds in which each takes its turn: ABC, ABC, and so on."""
+        """Measure in rounds in which each contender takes its turn: ABC, ABC, and so on."""
         return self.in_rounds(graph, load, repeat(contenders, self.rounds))
 
     def in_rounds(self, graph: str, load: str, rounds: Iterable[Contenders]) -> dict[str, Row]:
@@ -59,15 +59,15 @@ class Bench:
         self.report.rows += rows.values()
         return rows
 
-    def compare(self, what: str, rows: dict[str, Row], figure: str, asked: dict[str, str]) -> None:
-        """This service's figure in those of others."""
-        for other, bar in asked.items():
+    def compare(self, what: str, rows: dict[str, Row], figure: str, bars: dict[str, str]) -> None:
+        """Report this service's figure relative to those of others, with the bar for each."""
+        for other, bar in bars.items():
             values = [[getattr(load, figure) for load in rows[name].rounds] for name in (OURS, other)]
             self.report.findings.append(Finding(f"{what}, {OURS} / {other}", ratios(*values), bar))
 
     @contextmanager
     def servers(self, bundle: Bundle, deadline: float) -> Iterator[tuple[list[Server], Path]]:
-        """This service, the others with the very file that it chose to run, and that file."""
+        """Run this service, and the others with the same ONNX file. Yields all servers and the file."""
         (picture,) = pictures.squares(SIDE, 1)
         with our_server(bundle, self.logs, picture, deadline_seconds=deadline) as ours:
             with urllib.request.urlopen(urljoin(ours.url, "/directions")) as answer:
@@ -80,7 +80,7 @@ class Bench:
 
 
 def check(servers: list[Server], model: Path) -> None:
-    """Sixteen different pictures at once: each must come back as its own translation. Ends the run where one does not."""
+    """Send sixteen different pictures at once, and exit if one does not come back as its own translation."""
     session = open_session(model, [CPU], usable_cpus())
     sent = pictures.squares(SIDE, CLIENTS)
     expected = [encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90) for picture in sent]
@@ -96,8 +96,10 @@ def check(servers: list[Server], model: Path) -> None:
 
 
 def photograph(bench: Bench, name: str, bundle: Bundle) -> None:
-    """What users send: a telephone's JPEG, whose translation has 512 pixels on its longest side. Beside the others, and beside the
-    limit: loops with no HTTP, in as many processes as there are CPUs."""
+    """Measure what users send: a phone's JPEG, translated at 512 pixels.
+
+    The limit to compare with is a loop without HTTP in as many processes as there are CPUs.
+    """
     picture, cpus = pictures.phone_photograph(), usable_cpus()
     with bench.servers(bundle, deadline=30) as (servers, model):
         check(servers, model)
@@ -113,13 +115,13 @@ def photograph(bench: Bench, name: str, bundle: Bundle) -> None:
         limit = f"{cpus} bare loops"
         contenders = {**closed(servers, picture, CLIENTS, 2 * bench.seconds), limit: partial(loop, processes=cpus, threads=1)}
         rows = bench.side_by_side(name, f"photograph, {CLIENTS} clients", contenders)
-        asked = {limit: "at least 0.9", **dict.fromkeys(bench.others, "at least 1.0")}
-        bench.compare(f"{name}, photograph: throughput", rows, "per_second", asked)
+        bars = {limit: "at least 0.9", **dict.fromkeys(bench.others, "at least 1.0")}
+        bench.compare(f"{name}, photograph: throughput", rows, "per_second", bars)
     under_load(bench, name, bundle, picture, rows[OURS].typical("per_second") or 1.0)
 
 
 def under_load(bench: Bench, name: str, bundle: Bundle, picture: bytes, capacity: float) -> None:
-    """Arrivals that wait for nobody, more than can be served. Rounds are fewer and longer, for queues to grow."""
+    """Measure open loops with more requests than can be served. Rounds are fewer and longer, so that queues can grow."""
     bench = replace(bench, rounds=max(1, bench.rounds // 2), seconds=2 * bench.seconds)
     with bench.servers(bundle, DEADLINE) as (servers, _):
         for share in SHARES:
@@ -133,35 +135,35 @@ def under_load(bench: Bench, name: str, bundle: Bundle, picture: bytes, capacity
 
 
 def server_cost(bench: Bench, bundle: Bundle) -> None:
-    """A graph that costs nothing, and a picture of 12 kB: what is left is what serving costs."""
+    """Measure the cost of serving itself, with an empty generator and pictures of 12 kB."""
     (picture,) = pictures.squares(SIDE, 1)
 
-    def started_anew() -> Iterator[Contenders]:
-        """In each round, since one start of a server is several percent faster than the next."""
+    def restarted() -> Iterator[Contenders]:
+        """Restart the servers in each round, because one start can be several percent faster than another."""
         for _ in range(bench.rounds):
             with bench.servers(bundle, deadline=30) as (servers, model):
                 check(servers, model)
                 yield closed(servers, picture, CLIENTS, bench.seconds)
 
-    rows = bench.in_rounds("null", f"12 kB, {CLIENTS} clients", started_anew())
+    rows = bench.in_rounds("null", f"12 kB, {CLIENTS} clients", restarted())
     bench.compare("null, 12 kB: throughput", rows, "per_second", {"plain FastAPI": "at least 1.0"} | dict.fromkeys(bench.others[1:], ""))
 
 
 def closed(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
-    """Each under closed-loop load."""
+    """Return the contenders under a closed loop."""
     load = partial(closed_loop, picture=picture, clients=clients, seconds=seconds)
     return {server.name: partial(server.measure, load) for server in servers}
 
 
 def memory(bench: Bench, bundle: Bundle, requests: int) -> None:
-    """Pictures of as many sizes as there are requests, four at a time."""
+    """Measure how memory grows with pictures of many sizes, four at a time."""
     random, source = Random(0), pictures.mosaic(2000, 2000)
     held = []
     with our_server(bundle, bench.logs, pictures.squares(SIDE, 1)[0]) as server:
         for number in range(4, requests + 1, 4):
             mixed = [pictures.jpeg(source.crop((0, 0, random.randint(64, 800), random.randint(64, 800)))) for _ in range(4)]
             if any(outcome.status != 200 for outcome in post_at_once(f"{server.url}&size=384", mixed)):
-                raise SystemExit("error: this service failed on pictures of mixed sizes; its log tells why")
+                raise SystemExit("error: this service failed on pictures of mixed sizes; see its log")
             if number in (requests // 10, requests):
                 held.append(server.memory_mb())
     growth = f"{held[0]:.0f} to {held[1]:.0f} MB: {100 * (held[1] / held[0] - 1):+.1f} %"

@@ -1,4 +1,4 @@
-"""Sessions with no server around them: what a server's speed is held against."""
+"""Sessions without a server, to compare servers with."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 
 def repeat(work: Callable[[], object], seconds: float, pictures: int = 1, loops: int = 1) -> Load:
-    """`work`, which does so many `pictures` each time, again and again, in so many threads at once."""
+    """Measure `work`, which handles `pictures` pictures per call, in `loops` threads."""
     took: list[float] = []
     cpu_begun, begun = time.process_time(), time.perf_counter()
 
@@ -44,7 +44,7 @@ def repeat(work: Callable[[], object], seconds: float, pictures: int = 1, loops:
 
 
 def whole_loops(model: Path, picture: bytes, size: int, seconds: float, processes: int, threads: int) -> Load:
-    """What a machine can do with no HTTP: decode, session of so many `threads`, encode, again and again in each of the processes."""
+    """Measure the limit of the machine: loops of decode, session and encode in several processes, without HTTP."""
     context = get_context("spawn")
     ready, answers = context.Barrier(processes), context.SimpleQueue()
     started = [context.Process(target=_loop, args=(model, picture, size, seconds, threads, ready, answers)) for _ in range(processes)]
@@ -81,12 +81,12 @@ def _loop(model: Path, picture: bytes, size: int, seconds: float, threads: int, 
 
 
 def run(session: InferenceSession, pictures: Pixels) -> NDArray[np.uint8]:
-    """uint8 (n, h, w, 3) to the same."""
+    """Translate uint8 (n, h, w, 3)."""
     return np.asarray(session.run(None, {"pictures": pictures})[0])
 
 
 def best_batch(session: InferenceSession, pixels: Pixels, seconds: float, batches: tuple[int, ...] = BATCHES) -> Pixels:
-    """As many copies of `pixels`, (h, w, 3), in one run as give the most pictures a second."""
+    """Return the batch of copies of `pixels`, (h, w, 3), with the highest throughput."""
     stacks = [np.stack([pixels] * count) for count in batches]
     for stack in stacks:
         run(session, stack)
@@ -94,5 +94,5 @@ def best_batch(session: InferenceSession, pixels: Pixels, seconds: float, batche
 
 
 def mean_difference(a: InferenceSession, b: InferenceSession, pictures: list[Pixels]) -> float:
-    """Between the translations of `pictures`, (h, w, 3) each, in steps of 1/255."""
+    """Return the mean absolute difference between two sessions on `pictures`, (h, w, 3) each, in steps of 1/255."""
     return float(np.mean([np.abs(run(a, each[None]).astype(np.int16) - run(b, each[None])).mean() for each in pictures]))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.training`: steps a second of the trainer, beside a plain step as one would first write it."""
+"""`python -m benchmarks.training`: steps per second of the trainer, compared with a straightforward training step."""
 
 import tempfile
 import time
@@ -38,7 +38,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Each contender's best round counts.")] = 4,
     device: Annotated[str, typer.Option(help="What torch calls a device; auto: CUDA where it is there.")] = "auto",
 ) -> None:
-    """Compare on pictures of noise, which cost the same as others."""
+    """Compare both on noise, which costs the same as real pictures."""
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(preset, source=Path(folder) / "x", target=Path(folder) / "y", device=device, flip=False)
         contenders: dict[str, Step] = {"plain, fp32": plain_step(config)}
@@ -55,7 +55,7 @@ def main(
 
 
 def measure(contenders: dict[str, Step], pair: tuple[Tensor, Tensor], steps: int, rounds: int) -> dict[str, float]:
-    """Seconds a step in each contender's best round; rounds take turns, and the first, which compiles, does not count."""
+    """Return the seconds per step in each contender's best round. They take turns; the first round compiles and does not count."""
     best = dict.fromkeys(contenders, float("inf"))
     for number in range(rounds + 1):
         for name, step in contenders.items():
@@ -81,7 +81,7 @@ def batch(config: TrainingConfig) -> tuple[Tensor, Tensor]:
 
 
 def plain_step(config: TrainingConfig) -> Step:
-    """The paper's step, network call by network call, in fp32, with torch's defaults."""
+    """One step of the paper, one network call after the other, in fp32 with torch's defaults."""
     model = CycleGAN(config).to(choose_device(config.device))
     pool_x, pool_y = HistoryPool(config.pool_size, 0), HistoryPool(config.pool_size, 1)
     generators = torch.optim.Adam([*model.G.parameters(), *model.F.parameters()], config.lr, (config.beta1, 0.999))

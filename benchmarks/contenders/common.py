@@ -1,5 +1,5 @@
-"""What the contenders share, so that only the servers differ: what they are asked for, decode, session, encode. Each has as many
-workers as there are CPUs, with a session of one thread each."""
+"""What the contenders share, so that only the servers differ: decoding, session and encoding. Each has a worker per CPU, with a session
+of one thread."""
 
 import io
 import os
@@ -13,11 +13,11 @@ PORT = int(os.environ["PORT"])
 SIZE = 512
 CPUS = len(os.sched_getaffinity(0))
 DEADLINE = float(os.environ["DEADLINE"])
-"""In seconds, for servers that have such a setting."""
+"""The deadline in seconds, for servers that have such a setting."""
 
 
 def decode(file: BinaryIO) -> np.ndarray:
-    """uint8 (h, w, 3), its longest side at most SIZE: of a JPEG only as much is decoded as that takes."""
+    """Decode to uint8 (h, w, 3), with the longest side at most SIZE. JPEGs are decoded at a reduced scale."""
     image = Image.open(file)
     image.thumbnail((SIZE, SIZE), Image.Resampling.LANCZOS)
     return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -30,12 +30,12 @@ def new_session() -> onnxruntime.InferenceSession:
 
 
 def run(session: onnxruntime.InferenceSession, pictures: np.ndarray) -> np.ndarray:
-    """uint8 (n, h, w, 3) to the same."""
+    """Translate uint8 (n, h, w, 3)."""
     return session.run(None, {"pictures": pictures})[0]
 
 
 def encode(pixels: np.ndarray) -> bytes:
-    """JPEG of the service's default quality."""
+    """Encode as JPEG, with the service's default quality."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
