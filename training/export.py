@@ -22,7 +22,7 @@ from models.bundle import (
     write_version,
 )
 from training.card import INT8_SAMPLES, SAMPLES, model_card
-from training.checkpoints import BEST, CHECKPOINT, existing_checkpoint, generators_of, with_folders
+from training.checkpoints import BEST, CHECKPOINT, existing_checkpoint, make_generators, with_folders
 from training.config import ConfigError, TrainingConfig
 from training.data import Pixels, read_pictures, test_pictures, train_pictures
 from training.evaluation import EVALUATION
@@ -30,7 +30,7 @@ from training.files import check_writable
 from training.graph import Exported, export_checked
 from training.logs import mean_losses, read_losses
 from training.records import records
-from training.sheets import Shown, card_sheets, precision_sheet
+from training.sheets import CardSheet, card_sheets, precision_sheet
 from training.triton import CONFIG, triton_config
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def export_run(
     `about` the training pictures and the weights' `licence`. Raises ExportError, ConfigError, BundleError.
     """
     checkpoint = existing_checkpoint(run, BEST if best else CHECKPOINT)
-    trained, generators, _ = generators_of(checkpoint)
+    trained, generators, _ = make_generators(checkpoint)
     config = with_folders(trained, source, target)
     check_bundles(models, config.direction, config.inverse)
     x, y = config.source_domain, config.target_domain
@@ -110,7 +110,7 @@ def _in_turns(own: list[Pixels], other: list[Pixels]) -> list[Pixels]:
 
 def write_bundle(
     models: Path, source: str, target: str, exported: Exported, *, licence: str, trained_size: int, training: dict,
-    evaluation: dict, shown: Shown | None = None,
+    evaluation: dict, shown: CardSheet | None = None,
 ) -> Bundle:  # fmt: skip
     """One more version of the bundle that leads from domain `source` to `target`, with its card, which has the sheet that is
     `shown`, and what INT8 makes of its pictures."""

@@ -128,7 +128,7 @@ def test_critics_are_heads_on_the_features_of_a_frozen_network(tmp_path: Path) -
     config = load_config("lite", source="x", target="y", features=str(tmp_path / "vgg19.pth"))
     model = CycleGAN(config)
     with torch.no_grad():
-        answers = model.D_Y(model.view(torch.rand(2, 3, 128, 96) * 2 - 1).seen)
+        answers = model.D_Y(model.view(torch.rand(2, 3, 128, 96) * 2 - 1).critic_input)
     assert answers.shape == (2, 4, 32, 24)
     assert parameters(model.D_Y) < 1_000_000
     assert not any("weight_" in name or "features" in name for name in model.state_dict())
