@@ -147,7 +147,7 @@ def test_features_of_both_layouts_of_files_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "reason"), [("nowhere.pth", "cannot be read"), ("junk.pth", "holds no VGG-19"), ("vgg19", "torchvision")]
+    ("features", "reason"), [("nowhere.pth", "cannot be read"), ("junk.pth", "has no VGG-19"), ("vgg19", "torchvision")]
 )
 def test_without_a_file_of_features_one_is_told_where_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: str, reason: str
