@@ -45,8 +45,7 @@ def train(
     target: Annotated[Path | None, typer.Option(help="Folder of the target domain, with train/ and test/.")] = None,
     data: Annotated[Path | None, typer.Option(help="Instead of both: a folder with trainA/ and trainB/, like horse2zebra.")] = None,
     preset: Annotated[
-        str | None,
-        typer.Option(help="lite, medium, standard, paper, or a YAML file. Default: the config.yaml of an existing run, else standard."),
+        str | None, typer.Option(help="lite, medium, standard, paper, or a YAML file. Default: the run's, or standard.")
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="A bundle or a run of the same direction to learn from.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="Any field, like --set steps=20000.")] = [],  # noqa: B006
@@ -76,16 +75,13 @@ def evaluate(
     target: Annotated[Path | None, typer.Option(help="Folder of the target domain; default: the run's own.")] = None,
     best: Annotated[bool, typer.Option(help="Use the run's best weights (see evaluate_every) instead of the last.")] = False,
     beside: Annotated[Path | None, typer.Option(help="A bundle whose translations the sheet also shows.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Where figures and sheets go; default: the run's folder, or the current one for a bundle.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for figures and sheets; default: the run's, or the current one.")] = None,
     count: Annotated[int, typer.Option(min=2, help="The most pictures of each folder to use.")] = 100,
     features: Annotated[Path | None, typer.Option(help="VGG-19's weights, for a second opinion: torchvision's vgg19-dcbb9e9d.pth.")] = None,
     inception: Annotated[
         Path | None,
         typer.Option(
-            help="For FID and its KID: an InceptionV3 as a TorchScript file, like NVIDIA's inception-2015-12-05.pt. "
-            "FID is stable only with thousands of pictures: raise --count."
+            help="For FID, which needs a --count of thousands: InceptionV3 as TorchScript, like NVIDIA's inception-2015-12-05.pt."
         ),
     ] = None,
     lpips: Annotated[bool, typer.Option(help="Measure LPIPS there and back, with torchvision's AlexNet.")] = False,
@@ -115,7 +111,7 @@ def export(
     run: Annotated[Path, typer.Option(help="A trained run's folder.")],
     models: Models = Path("models"),
     pictures: Annotated[
-        Path | None, typer.Option(help="Pictures for the model cards, in a folder for each domain, by its name; mind their licence.")
+        Path | None, typer.Option(help="Pictures for the cards, in a folder named by each domain; mind their licence.")
     ] = None,
     source: Annotated[Path | None, typer.Option(help="Current folder of the source domain, for the checks.")] = None,
     target: Annotated[Path | None, typer.Option(help="Current folder of the target domain.")] = None,
@@ -140,9 +136,7 @@ def import_(
     direction: Annotated[str, typer.Option(help="What it does, like horse2zebra.")],
     models: Models = Path("models"),
     size: Annotated[int, typer.Option(min=8, help="Side in pixels of the crops that it was trained on.")] = 256,
-    pictures: Annotated[
-        Path | None, typer.Option(help="Pictures of the source domain for the checks and INT8; default: generated pictures, no INT8.")
-    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Source pictures for checks and INT8; default: generated ones, no INT8.")] = None,
     about: About = None,
     licence: Licence = NO_LICENCE,
 ) -> None:

@@ -101,9 +101,7 @@ def saved_config(checkpoint: dict[str, Any]) -> TrainingConfig:
 
 def check_resumable(checkpoint: dict[str, Any], config: TrainingConfig, ranks: int, force: bool = False) -> list[str]:
     """Return the differences between `config` and the checkpoint's configuration.
-
-    Raises ConfigError if one of them does not fit the weights, or needs `force`.
-    """
+    Raises ConfigError if one of them does not fit the weights, or needs `force`."""
     if not {"model", "pools", "losses"} <= checkpoint.keys():
         raise ConfigError(f"this {CHECKPOINT} contains only generators, like {BEST}: use it to start a new --run (start=…)")
     saved = saved_config(checkpoint)
@@ -144,9 +142,7 @@ def _require_force(changes: list[str], force: bool) -> None:
 
 def load_weights(run: Path, config: TrainingConfig) -> dict[str, Tensor]:
     """Return a run's averaged generators as part of a CycleGAN's state dict, with its critics if they fit `config`.
-
-    Raises ConfigError if the generators do not fit.
-    """
+    Raises ConfigError if the generators do not fit."""
     checkpoint = existing_checkpoint(run)
     saved = saved_config(checkpoint)
     if changes := _changes(saved, config, GENERATOR_FIELDS):

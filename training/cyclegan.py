@@ -84,9 +84,7 @@ class CycleGAN(nn.Module):
         self, losses: Losses, direction: int, source: View, target: View, teacher_output: Tensor | None, measure: bool
     ) -> View:
         """Add the losses of G: X→Y (direction 0) or F: Y→X (direction 1). Return the translation of `source`, detached.
-
-        The names below are those of direction 0; for direction 1, X and Y, and G and F, are swapped.
-        """
+        The names below are those of direction 0; for direction 1, X and Y, and G and F, are swapped."""
         config = self.config
         G, F, D_Y = (self.G, self.F, self.D_Y) if direction == 0 else (self.F, self.G, self.D_X)
         name, X, Y = ("G", "X", "Y") if direction == 0 else ("F", "Y", "X")

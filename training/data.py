@@ -37,9 +37,7 @@ TEST = ("test", "tests", "testing", "val", "valid", "validation")
 
 def list_pictures(folder: Path, without: Sequence[Path] = ()) -> list[Path]:
     """Return the picture files below `folder`, sorted. Follows links; skips hidden files and folders, and the folders `without`.
-
-    Raises ConfigError if there are no pictures.
-    """
+    Raises ConfigError if there are no pictures."""
     if not folder.is_dir():
         raise ConfigError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: name the folder of the pictures")
     paths = sorted(_walk(folder, {excluded.resolve() for excluded in without}))
@@ -123,11 +121,10 @@ def fingerprint(paths: Sequence[Path], root: Path) -> str:
 
 def read_pictures(paths: list[Path], shorter_side: int | None = None) -> list[Pixels]:
     """Return pictures as (h, w, 3) RGB bytes, shrunk to `shorter_side`. Skips broken and tiny ones with a warning.
-
-    Raises ConfigError if none can be used.
-    """
+    Raises ConfigError if none can be used."""
     with ThreadPoolExecutor() as pool:
-        pictures = [pixels for pixels in pool.map(lambda path: read_large_enough(path, shorter_side), paths) if pixels is not None]
+        results = pool.map(lambda path: read_picture(path, shorter_side, min_side=SMALLEST_SIDE), paths)
+        pictures = [pixels for pixels in results if pixels is not None]
     if not pictures:
         raise _none_usable(paths)
     return pictures
@@ -137,26 +134,19 @@ def _none_usable(paths: Sequence[Path]) -> ConfigError:
     return ConfigError(f"none of the {len(paths)} pictures in the folder of {paths[0]} can be used")
 
 
-def read_picture(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
-    """Decode a picture like the service does, to (h, w, 3) RGB bytes. Returns None, with a warning, if it cannot be decoded.
-
-    `content` is the content of the file if it was read already.
-    """
+def read_picture(path: Path, shorter_side: int | None = None, content: bytes | None = None, min_side: int = 1) -> Pixels | None:
+    """Decode a picture like the service does, to (h, w, 3) RGB bytes; shrink it to `shorter_side`.
+    Returns None, with a warning, if it cannot be decoded, or a side is below `min_side`. `content` is the file's if it was read already."""
     try:
         opened = open_picture(path.read_bytes() if content is None else content, max_pixels=None)
         sides = (opened.width, opened.height)
-        return decode(opened, shorter_side and shorter_side * max(sides) / min(sides)).pixels
+        pixels = decode(opened, shorter_side and shorter_side * max(sides) / min(sides)).pixels
     except (PictureError, OSError) as error:
         too_large = isinstance(error.__cause__, MemoryError)
         log.warning("skipped %s: %s", path, "it does not fit in memory: shrink it, or cut it into pieces" if too_large else error)
         return None
-
-
-def read_large_enough(path: Path, shorter_side: int | None = None, content: bytes | None = None) -> Pixels | None:
-    """Do the same, but return None, with a warning, also for a picture that is too small."""
-    pixels = read_picture(path, shorter_side, content)
-    if pixels is not None and min(pixels.shape[:2]) < SMALLEST_SIDE:
-        log.warning("skipped %s: %d × %d pixels; both sides must have at least %d", path, *pixels.shape[1::-1], SMALLEST_SIDE)
+    if min(pixels.shape[:2]) < min_side:
+        log.warning("skipped %s: %d × %d pixels; both sides must have at least %d", path, *pixels.shape[1::-1], min_side)
         return None
     return pixels
 
@@ -194,7 +184,7 @@ class LazyPictures(Sequence[Pixels]):
     def __getitem__(self, index: int) -> Pixels:  # type: ignore[override]  # no slices
         """Return the picture, or the next usable one if it is broken. Raises ConfigError if none can be used."""
         for i in (*range(index, len(self)), *range(index)):
-            pixels = read_large_enough(self._paths[i], self._shorter_side, self._contents[i])
+            pixels = read_picture(self._paths[i], self._shorter_side, self._contents[i], SMALLEST_SIDE)
             if pixels is not None:
                 return pixels
         raise _none_usable(self._paths)
@@ -208,9 +198,7 @@ class Domain:
         device: torch.device | None = None,
     ) -> None:  # fmt: skip
         """`stream` and `rank` make the random numbers of domains and processes different.
-
-        `listed` and `fingerprint` are the number and the hash of the pictures of all processes. With `device`, pictures are kept there.
-        """
+        `listed` and `fingerprint` are the number and the hash of the pictures of all processes. With `device`, pictures are kept there."""
         self.pictures = pictures
         self.config = config
         self.listed, self.fingerprint = listed or len(pictures), fingerprint
@@ -237,9 +225,7 @@ class Domain:
 
 def _random_crop(pixels: Pixels, config: TrainingConfig, random: np.random.Generator) -> Pixels:
     """Scale, crop and flip. Only the crop's box in the original picture is resized.
-
-    Boxes start at whole pixels of the scaled picture, so that a picture which needs no scaling stays sharp.
-    """
+    Boxes start at whole pixels of the scaled picture, so that a picture which needs no scaling stays sharp."""
     height, width = pixels.shape[:2]
     scale = min(height, width) / random.integers(*config.load_size, endpoint=True)
     left, top = (random.integers(int(side / scale + 1e-6) - config.crop_size, endpoint=True) * scale for side in (width, height))

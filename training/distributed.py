@@ -41,9 +41,7 @@ class _Losses(nn.Module):
 
 def average_gradients(networks: nn.Module, losses: Callable[..., Any]) -> nn.Module:
     """Return a module that computes `losses`. Its backward pass leaves in `networks` the mean of the gradients over all processes.
-
-    Gradients are averaged while others are still computed (Li et al., "PyTorch Distributed", VLDB 2020).
-    """
+    Gradients are averaged while others are still computed (Li et al., "PyTorch Distributed", VLDB 2020)."""
     module = _Losses(networks, losses)
     return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False) if distributed.is_initialized() else module
 

@@ -38,16 +38,10 @@ class EvaluationOptions:
     lpips: bool = False
     device: str = "cpu"
 
-    def providers(self) -> list[str]:
-        """Return ONNX Runtime's execution providers for the device."""
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"] if self.device.startswith("cuda") else ["CPUExecutionProvider"]
-
 
 class Evaluator:
     """Evaluates directions. `folders` has the source and target folder of each direction; their pictures are read and analyzed once.
-
-    `vgg` replaces the features of the options if that network is loaded already.
-    """
+    `vgg` replaces the features of the options if that network is loaded already."""
 
     def __init__(self, folders: Mapping[str, tuple[Path, Path]], options: EvaluationOptions, vgg: nn.Module | None = None) -> None:
         self.options = options
@@ -65,9 +59,7 @@ class Evaluator:
         self, translators: Translators, output: Path, metadata: dict[str, Any], others: Mapping[str, Translate] | None = None
     ) -> dict[str, Any]:
         """Return the metadata and the figures of each direction, and write them to evaluation.json in `output`, with a sheet of each.
-
-        The sheets also show the translations of `others`, by direction.
-        """
+        The sheets also show the translations of `others`, by direction."""
         output.mkdir(parents=True, exist_ok=True)
         directions = {}
         for direction, (there, back) in translators.items():
@@ -124,7 +116,7 @@ def evaluate_bundle(
 
 def _bundle_translators(model: Path, options: EvaluationOptions) -> dict[str, Translate]:
     """Return translators for a bundle's direction and for its inverse if there is one, by direction."""
-    return {bundle.direction: bundle_translator(bundle, options.providers()) for bundle in load_pair(model)}
+    return {bundle.direction: bundle_translator(bundle, options.device) for bundle in load_pair(model)}
 
 
 def _read_sets(source: Path, target: Path, count: int) -> tuple[list[Pixels], list[Pixels], list[Pixels]]:

@@ -206,15 +206,16 @@ class TrainingConfig(BaseModel):
         low, high = self.load_size
         if self.crop_size % self.generator_multiple:
             raise ValueError(f"crop_size {self.crop_size} must be a multiple of {self.generator_multiple} for {self.generator}")
-        for name in ("skip", "color_skip", "trunk"):
-            if getattr(self, name) and self.generator.startswith("unet_"):
-                raise ValueError(f"{name} is for ResNets, not for UNets")
+        if self.generator.startswith("unet_"):
+            for name in ("skip", "color_skip", "trunk"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is for ResNets, not for UNets")
+            if any(self.lambda_shift):
+                raise ValueError("lambda_shift is for ResNets: UNets do not take its smaller crops; set it to 0")
         if self.features == "none" and any(self.lambda_content) and self.discriminator != "features":
             raise ValueError("lambda_content needs features: name a file of VGG-19's weights, or set it to 0")
         if not self.crop_size <= low <= high:
             raise ValueError(f"load_size {low}..{high} must be a range that starts at crop_size {self.crop_size} or above")
-        if any(self.lambda_shift) and self.generator.startswith("unet_"):
-            raise ValueError("lambda_shift is for ResNets: UNets do not take its smaller crops; set it to 0")
         n_layers = 0 if self.discriminator == "pixel" else self.n_layers
         if not self.has_feature_critics and self.crop_size < 3 * 2 ** (n_layers + self.n_scales - 1):
             raise ValueError(f"crop_size {self.crop_size} is too small for n_layers {n_layers} and n_scales {self.n_scales}")

@@ -88,9 +88,7 @@ class Learner:
 
     def train_step(self, x: Tensor, y: Tensor, step: int, measure: bool = False) -> dict[str, Tensor]:
         """Update both generators, then both critics, on (n, 3, h, w) floats in [-1, 1]; `step` counts from 0.
-
-        Returns the losses by name, detached, still on the device; `measure` adds pull_G and pull_F.
-        """
+        Returns the losses by name, detached, still on the device; `measure` adds pull_G and pull_F."""
         config = self.config
         self._step = step
         x, y = x.contiguous(memory_format=self.memory_format), y.contiguous(memory_format=self.memory_format)

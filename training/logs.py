@@ -4,7 +4,7 @@ import csv
 import io
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -40,7 +40,7 @@ class RunLog:
             self._rewrite()
         else:
             with (self.run / LOSSES).open("a", newline="") as file:
-                self._writer(file).writerow(_format(line))
+                csv.DictWriter(file, self._columns, restval="").writerow(_format(line))
         for name, value in (means | {"lr": lr}).items():
             self._tensorboard.add_scalar(f"loss/{name}" if name in means else name, value, step)
 
@@ -69,13 +69,10 @@ class RunLog:
             (self.run / LOSSES).unlink(missing_ok=True)
             return
         text = io.StringIO(newline="")
-        writer = self._writer(text)
+        writer = csv.DictWriter(text, self._columns, restval="")
         writer.writeheader()
         writer.writerows(map(_format, self._lines))
         write_atomic(self.run / LOSSES, text.getvalue().encode())
-
-    def _writer(self, file: TextIO) -> csv.DictWriter:
-        return csv.DictWriter(file, self._columns, restval="")
 
 
 def _format(line: dict[str, float]) -> dict[str, str]:
@@ -84,9 +81,7 @@ def _format(line: dict[str, float]) -> dict[str, str]:
 
 def read_losses(run: Path) -> list[dict[str, float]]:
     """Return the lines of a run's losses.csv, each with the values that it has; an empty list if there is no file.
-
-    Incomplete lines, as a full disk may leave them, are skipped.
-    """
+    Incomplete lines, as a full disk may leave them, are skipped."""
     path = run / LOSSES
     if not path.exists():
         return []

@@ -68,17 +68,13 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """½ E[‖∇D(y)‖²] at real pictures (Mescheder et al., ICML 2018, equation 9, without its factor gamma).
-
-    D is the sum of a map's n logits divided by √n, so that the norm does not depend on the size of the pictures.
-    """
+    D is the sum of a map's n logits divided by √n, so that the norm does not depend on the size of the pictures."""
     return 0.5 * _gradients(critic, real.detach().requires_grad_(), power=0.5).square().sum(dim=1).mean()
 
 
 def _gradients(critic: Critic, pictures: Tensor, power: float = 1.0) -> Tensor:
     """Return the gradient of each picture's critic output by its pixels, (n, 3 · h · w).
-
-    The output is the sum of a picture's n logits divided by n^power. In fp32, since the result is differentiated again.
-    """
+    The output is the sum of a picture's n logits divided by n^power. In fp32, since the result is differentiated again."""
     with torch.autocast(pictures.device.type, enabled=False):
         logits = critic(pictures).flatten(1)
         (gradients,) = torch.autograd.grad(logits.sum() / logits.shape[1] ** power, pictures, create_graph=True)
@@ -121,9 +117,7 @@ def color_loss(x: Tensor, fake: Tensor, area: int = 16) -> Tensor:
 
 def shift_loss(generator: Callable[[Tensor], Tensor], x: Tensor, fake: Tensor, noise: float = 1.5 / 127.5, margin: int = 12) -> Tensor:
     """E[‖G(s(x) + ε) − s(G(x))‖₁], where s shifts a picture by 0 to 3 pixels and ε is noise with a deviation of 0 to `noise`.
-
-    The outer `margin` pixels do not count, since the pictures end differently there.
-    """
+    The outer `margin` pixels do not count, since the pictures end differently there."""
     down, right = torch.randint(0, 4, (2,)).tolist()
     height, width = x.shape[2] - 4, x.shape[3] - 4
     shifted, expected = (pixels[:, :, down : down + height, right : right + width] for pixels in (x, fake))
@@ -134,9 +128,7 @@ def shift_loss(generator: Callable[[Tensor], Tensor], x: Tensor, fake: Tensor, n
 
 def lattice_loss(x: Tensor, fake: Tensor, period: int = 4, window: int = 8) -> Tensor:
     """E[max(0, p(G(x)) − 1.1 p(x))], where p measures texture that repeats every `period` pixels.
-
-    p is how much the means of the `period`² phases of the pixel grid differ in windows of `window` periods, after removing coarse detail.
-    """
+    p is how much the means of the `period`² phases of the pixel grid differ in windows of `window` periods, after a high-pass."""
 
     def phase_differences(pixels: Tensor) -> Tensor:
         pixels = pixels.float()

@@ -114,9 +114,7 @@ def _inspect(path: Path, keep_borders: bool) -> Candidate | None:
 
 def inside_of_border(pixels: Pixels) -> Box | None:
     """Return the part of a scan inside its white border.
-
-    None if there is no border, or only on one side, like a white sky, or if everything is white.
-    """
+    None if there is no border, or only on one side, like a white sky, or if everything is white."""
     white = (pixels >= WHITE).all(axis=2)
     top, bottom = _content_range(white.mean(axis=1))
     left, right = _content_range(white.mean(axis=0))

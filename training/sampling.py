@@ -31,12 +31,10 @@ def sample_folder(model: Path, input: Path, output_folder: Path, size: int) -> I
     inside = input.resolve() in output_folder.resolve().parents
     paths = [input] if input.is_file() else list_pictures(input, without=[output_folder] if inside else [])
     outputs = _output_paths(paths, folder, output_folder)
-    overwritten = {path.resolve() for path in outputs}
-    for path in paths:
-        if path.resolve() in overwritten:
-            raise ConfigError(f"--output {output_folder}: {path} would be overwritten: name another folder")
+    if overwritten := {path.resolve() for path in paths} & {path.resolve() for path in outputs}:
+        raise ConfigError(f"--output {output_folder}: {min(overwritten)} would be overwritten: name another folder")
     check_writable(output_folder)
-    translate = bundle_translator(bundle, ["CPUExecutionProvider"])
+    translate = bundle_translator(bundle)
     for path, output in zip(paths, outputs, strict=True):
         pixels = read_picture(path, size)
         if pixels is None:
@@ -66,8 +64,10 @@ def _any_size(translate: Translate, multiple: int, smallest_side: int) -> Transl
     return translate_padded
 
 
-def bundle_translator(bundle: Bundle, providers: Sequence[str]) -> Translate:
-    """Return the bundle as a function of (n, h, w, 3) bytes of any size."""
+def bundle_translator(bundle: Bundle, device: str = "cpu") -> Translate:
+    """Return the bundle as a function of (n, h, w, 3) bytes of any size, which runs on CUDA for a CUDA device if ONNX Runtime has it."""
+    use_cuda = device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    providers = [*(["CUDAExecutionProvider"] if use_cuda else []), "CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(bundle.onnx, providers=providers)
 
     def translate(pixels: Pixels) -> Pixels:

@@ -15,9 +15,7 @@ from training.generators import make_generator
 
 def starting_weights(start: Path, config: TrainingConfig) -> dict[str, Tensor]:
     """Return part of a CycleGAN's state dict: one or both generators, and the critics if `start` is a run with the same ones.
-
-    Raises ConfigError if the generators do not fit `config`, and BundleError.
-    """
+    Raises ConfigError if the generators do not fit `config`, and BundleError."""
     if (start / CHECKPOINT).exists():
         return load_weights(start, config)
     if not (start / MANIFEST).exists():

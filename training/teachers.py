@@ -6,14 +6,13 @@ Li et al., "GAN Compression: Efficient Architectures for Interactive Conditional
 from collections.abc import Callable
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import Tensor
 
-from models.bundle import MANIFEST, Bundle, load_pair
+from models.bundle import MANIFEST, load_pair
 from training.checkpoints import CHECKPOINT, load_generators
 from training.config import ConfigError, TrainingConfig
-from training.data import to_pixels, to_tensor
+from training.data import Pixels, to_pixels, to_tensor
 from training.sampling import bundle_translator
 
 Translate = Callable[[Tensor], Tensor]
@@ -43,10 +42,9 @@ def _load_directions(teacher: Path, device: torch.device) -> dict[str, Translate
         return {direction: torch.no_grad()(network.to(device)) for direction, network in networks.items()}
     if not (teacher / MANIFEST).exists():
         raise ConfigError(f"{teacher} is not a teacher: name the folder of a run (with {CHECKPOINT}) or of a bundle (with {MANIFEST})")
-    return {bundle.direction: _translate_with(bundle, device) for bundle in load_pair(teacher)}
+    translators = {bundle.direction: bundle_translator(bundle, device.type) for bundle in load_pair(teacher)}
+    return {direction: _on_tensors(translate) for direction, translate in translators.items()}
 
 
-def _translate_with(bundle: Bundle, device: torch.device) -> Translate:
-    providers = ("CUDAExecutionProvider", "CPUExecutionProvider") if device.type == "cuda" else ("CPUExecutionProvider",)
-    translate = bundle_translator(bundle, [provider for provider in providers if provider in onnxruntime.get_available_providers()])
+def _on_tensors(translate: Callable[[Pixels], Pixels]) -> Translate:
     return lambda pictures: to_tensor(translate(to_pixels(pictures))).to(pictures.device)

@@ -12,18 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from training import distributed
-from training.checkpoints import (
-    BEST,
-    CHECKPOINT,
-    check_new,
-    check_pictures,
-    check_resumable,
-    last_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    write_error,
-)
+from training import checkpoints, distributed
 from training.config import CONFIG, TrainingConfig
 from training.data import batches, load_domains
 from training.devices import choose_device, choose_precision
@@ -43,9 +32,7 @@ class NonFiniteLoss(RuntimeError):
 
 class Trainer:
     """Trains one run. Starts a new run, or resumes from the checkpoint in the run's folder.
-
-    Raises ConfigError if pictures or settings differ from the checkpoint's in a way that needs `force`.
-    """
+    Raises ConfigError if pictures or settings differ from the checkpoint's in a way that needs `force`."""
 
     def __init__(self, config: TrainingConfig, run: Path, force: bool = False) -> None:
         self.config = config
@@ -63,11 +50,11 @@ class Trainer:
         """The number and the hash of each domain's training pictures."""
         self._stop = False
 
-        checkpoint = load_checkpoint(run)
+        checkpoint = checkpoints.load_checkpoint(run)
         if checkpoint:
-            self.changes = check_resumable(checkpoint, config, self.ranks, force)
+            self.changes = checkpoints.check_resumable(checkpoint, config, self.ranks, force)
         else:
-            check_new(run)
+            checkpoints.check_new(run)
         self.learner = Learner(config, self.device, self.dtype, self.rank)
         if checkpoint:
             self.learner.load_state_dict(checkpoint)
@@ -83,7 +70,7 @@ class Trainer:
         if self._losses:
             self._mean_losses()
         state = self._metadata() | self.learner.state_dict() | {"losses": self._losses}
-        return save_checkpoint(self.run, state) if self.rank == 0 else self.run / CHECKPOINT
+        return checkpoints.save_checkpoint(self.run, state) if self.rank == 0 else self.run / checkpoints.CHECKPOINT
 
     def _metadata(self) -> dict[str, Any]:
         return {"config": self.config.model_dump(mode="json"), "step": self.step, "data": self._data, "records": records()}
@@ -101,7 +88,7 @@ class Trainer:
         x, y = load_domains(config, self.rank, self.ranks, self.device)
         domains = {config.source_domain: x, config.target_domain: y}
         data = {name: {"pictures": domain.listed, "sha256": domain.fingerprint} for name, domain in domains.items()}
-        check_pictures(self._data, data, self.force)
+        checkpoints.check_pictures(self._data, data, self.force)
         self._data = data
         console.print(f"{x.listed} pictures of {config.source_domain}, {y.listed} of {config.target_domain}")
         samples = read_samples(config)
@@ -140,7 +127,7 @@ class Trainer:
                         log.evaluation(self.step, self._evaluate(evaluator))
             self.save()
         except OSError as error:
-            raise write_error(self.run, error) from None
+            raise checkpoints.write_error(self.run, error) from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -149,16 +136,19 @@ class Trainer:
                     log.close()
         distributed.leave()
         outcome = "done" if self.step >= config.steps else "stopped; the same command resumes"
-        console.print(f"step {self.step} of {config.steps}: {outcome} ({self.run / CHECKPOINT})")
+        console.print(f"step {self.step} of {config.steps}: {outcome} ({self.run / checkpoints.CHECKPOINT})")
 
     def _evaluate(self, evaluator: Evaluator) -> dict[str, dict[str, Any]]:
         """Return the figures of the averaged generators by direction. Keep the generators if their score is the best so far."""
         translators = run_translators(self.config, dict(self.learner.averaged.items()))
         evaluation = evaluator.evaluate(translators, self.run, {"steps": self.step})
-        score, best = mean(figures["score"] for figures in evaluation["directions"].values()), load_checkpoint(self.run, BEST)
+        score, best = (
+            mean(figures["score"] for figures in evaluation["directions"].values()),
+            checkpoints.load_checkpoint(self.run, checkpoints.BEST),
+        )
         if not best or score > best["score"]:
             state = {"ema": self.learner.ema.state_dict(), "evaluation": evaluation, "score": score}
-            save_checkpoint(self.run, self._metadata() | state, BEST)
+            checkpoints.save_checkpoint(self.run, self._metadata() | state, checkpoints.BEST)
         return evaluation["directions"]
 
     def _is_due(self, every: int) -> bool:
@@ -166,16 +156,13 @@ class Trainer:
 
     def _mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since the last log line, over all processes. Raises NonFiniteLoss.
-
-        Losses stay on the device until here, so that steps do not wait for them.
-        """
+        Losses stay on the device until here, so that steps do not wait for them."""
         names = list(dict.fromkeys(name for losses in self._losses for name in losses))
         means = [torch.stack([losses[name] for losses in self._losses if name in losses]).mean() for name in names]
         values = dict(zip(names, distributed.average(torch.stack(means)).tolist(), strict=True))
         if not all(map(math.isfinite, values.values())):
-            raise NonFiniteLoss(
-                f"a loss was not finite before step {self.step}: {values}; {last_checkpoint(self.run)}. Try a lower lr, or precision=fp32."
-            )
+            hint = f"{checkpoints.last_checkpoint(self.run)}. Try a lower lr, or precision=fp32."
+            raise NonFiniteLoss(f"a loss was not finite before step {self.step}: {values}; {hint}")
         return values
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:

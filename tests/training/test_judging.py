@@ -191,7 +191,7 @@ def test_lpips_is_measured_there_and_back_or_told_what_it_needs(finished_run: Pa
     judge = Judge(pictures, pictures, pictures, {}, lpips=lambda a, b: float(np.abs(b.astype(int) - a).max()))
     assert judge.figures(brighter, brighter)[0]["cycle_lpips"] == 20
     monkeypatch.setattr("training.judging.likeness.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--lpips takes AlexNet from torchvision.*pip install torchvision"):
+    with pytest.raises(ConfigError, match=r"--lpips needs AlexNet from torchvision.*pip install torchvision"):
         evaluation.evaluate_run(finished_run, evaluation.EvaluationOptions(2, lpips=True))
 
 
@@ -223,7 +223,7 @@ def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
     card = _card(figures)
     told_kid = " | ".join(f"{figures[key]:.1f}" for key in ("kid", "kid_floor", "kid_base"))
     assert f"| KID × 10³ (EfficientNet) | {told_kid} | {closed(figures, 'kid')} |" in card
-    assert re.search("What still fails, by these figures: .*grain", card)
+    assert re.search("Worse than they should be: .*grain", card)
 
 
 @pytest.mark.parametrize("words", [(), ("--model", "models/photo2monet"), ("--run", "x", "--model", "models/photo2monet")])
