@@ -1,5 +1,5 @@
-"""Pictures in, bundles out: train a CycleGAN, judge it, export it. Needs torch; knows nothing of the service."""
+"""Training, evaluation and export of CycleGANs. Needs torch, and does not import the service."""
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime tells its makers of models and machines
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would send data about models and machines

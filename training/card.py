@@ -1,4 +1,4 @@
-"""The model card: what a bundle is, how it was trained, what it is worth, and a few pictures of it."""
+"""The model card: what a bundle is, how it was trained, its figures, and a few pictures."""
 
 from typing import Any
 
@@ -10,31 +10,30 @@ INT8_SAMPLES = "int8.jpg"
 
 
 def model_card(manifest: Manifest, shown: str | None, has_int8_samples: bool = False) -> str:
-    """The card of the manifest's one version, in Markdown; with a sheet of pictures, where `shown` names the direction that it begins
-    with."""
+    """Return the card of the manifest's only version, in Markdown. With a sheet of pictures if `shown` is its first direction."""
     (version,) = manifest.versions
     config = version.training.get("config")
     if config:
-        back, made = f"[{manifest.inverse}](../{manifest.inverse})", _trained(version)
+        back, origin = f"[{manifest.inverse}](../{manifest.inverse})", _trained(version)
         sides = _range(config["load_size"])
     else:
-        back, made, sides = manifest.inverse, _imported(version), f"about {version.trained_size}"
+        back, origin, sides = manifest.inverse, _imported(version), f"about {version.trained_size}"
     sections = [
         f"# {manifest.direction}",
-        f"Turns pictures of the domain *{manifest.source}* into pictures like those of *{manifest.target}*. The way back is "
+        f"Turns pictures of the domain *{manifest.source}* into pictures like those of *{manifest.target}*. The inverse is "
         f"{back}. A CycleGAN generator (Zhu et al., ICCV 2017): unpaired pictures, no supervision.",
     ]
     if shown:
         then = manifest.inverse if shown == manifest.direction else manifest.direction
         sections += [f"From left to right: a picture, {shown} of it, and {then} of that.", f"![samples]({SAMPLES})"]
     sections += [
-        *made,
-        "## What it is worth",
-        _worth(version.evaluation),
+        *origin,
+        "## Evaluation",
+        _evaluation(version.evaluation),
         *_precisions(version, has_int8_samples),
         "## Limits and licence",
-        f"It works at the scale that it was trained at: strongest on pictures whose shorter side is {sides} pixels, ever finer above. "
-        "It changes colour and texture, not shape, and knows only what was in its training pictures.",
+        f"It works at the scale of its training: the effect is strongest on pictures whose shorter side is {sides} pixels, and gets finer "
+        "above. It changes color and texture, not shape, and knows only what was in its training pictures.",
         f"Licence: {manifest.licence}",
     ]
     return "\n\n".join(sections) + "\n"
@@ -48,8 +47,8 @@ def _trained(version: Version) -> list[str]:
             {
                 "version": version.version,
                 "architecture": version.architecture,
-                "weights begun from": config.get("start"),
-                "taught by": config.get("teacher"),
+                "started from": config.get("start"),
+                "teacher": config.get("teacher"),
                 "steps": f"{training['steps']:,} at batch size {config['batch_size']}",
                 "crops": f"{config['crop_size']} pixels, from pictures whose shorter side is scaled to "
                 f"{_range(config['load_size'])} pixels",
@@ -75,7 +74,7 @@ def _imported(version: Version) -> list[str]:
     imported = version.training["imported"]
     return [
         "## Where it comes from",
-        f"Imported from `{imported['file']}`, a file of weights that others trained.",
+        f"Imported from `{imported['file']}`, a weight file of another program.",
         _table(
             {
                 "version": version.version,
@@ -100,29 +99,27 @@ def _range(low_and_high: list[int]) -> str:
 
 def _losses(first: dict[str, float], last: dict[str, float]) -> str:
     if not last:
-        return "No losses were kept."
+        return "There is no record of the losses."
     rows = "\n".join(f"| {name} | {first.get(name, float('nan')):.3f} | {value:.3f} |" for name, value in last.items())
     return f"| loss (mean) | first 1,000 steps | last 1,000 steps |\n|---|---|---|\n{rows}"
 
 
-def _worth(evaluation: dict[str, Any]) -> str:
+def _evaluation(evaluation: dict[str, Any]) -> str:
     parity = evaluation["parity"]
     checked = (
-        f"The ONNX file differs from the trained weights in torch by {parity['mean_difference']:.3f}/255 in the mean and "
+        f"The ONNX file differs from the trained weights in torch by {parity['mean_difference']:.3f}/255 on average and "
         f"{parity['max_difference']:.0f}/255 at most, on test pictures."
     )
-    told = "\n".join(f"| {row.name} | {' | '.join(cells)} | {row.means} |" for row, cells in table(evaluation))
-    if not told:
+    rows = "\n".join(f"| {row.name} | {' | '.join(cells)} | {row.meaning} |" for row, cells in table(evaluation))
+    if not rows:
         return f"It was not evaluated. {checked}"
     beyond = faults(evaluation)
-    failing = (
-        f"What still fails, by these figures: {', '.join(beyond)}." if beyond else "None of these figures is beyond what it should be."
-    )
+    failing = f"Worse than they should be: {', '.join(beyond)}." if beyond else "None of these figures is worse than it should be."
     return f"""Measured on test pictures. Floor: what real pictures of the target have; base: what untranslated pictures have.
 
 | figure | value | floor | base | closed | what it means |
 |---|---|---|---|---|---|
-{told}
+{rows}
 
 {failing}
 
@@ -130,22 +127,21 @@ def _worth(evaluation: dict[str, Any]) -> str:
 
 
 def _precisions(version: Version, has_int8_samples: bool) -> list[str]:
-    told = [
-        f"{name} ({file.path}) differs from fp32 by {parity['mean_difference']:.2f}/255 in the mean{_worst(parity)}."
+    sentences = [
+        f"{name} ({file.path}) differs from fp32 by {parity['mean_difference']:.2f}/255 on average{_worst(parity)}."
         for name, file in (("fp16, for CUDA,", version.file("fp16")), ("INT8, for CPUs with VNNI,", version.file("int8")))
         if file is not None and (parity := version.evaluation["parity"][file.precision])
     ]
-    pair = ["From left to right: a picture, its translation in fp32, and in INT8.", f"![INT8]({INT8_SAMPLES})"] if has_int8_samples else []
-    return [" ".join(told), *pair] if told else []
+    samples = (
+        ["From left to right: a picture, its translation in fp32, and in INT8.", f"![INT8]({INT8_SAMPLES})"] if has_int8_samples else []
+    )
+    return [" ".join(sentences), *samples] if sentences else []
 
 
 def _worst(parity: dict[str, float]) -> str:
-    """Cards of older versions do not know it."""
-    return (
-        f", and by {parity['worst_picture']:.2f}/255 over the worst picture, of pictures of both domains"
-        if "worst_picture" in parity
-        else ""
-    )
+    if "worst_picture" not in parity:  # manifests of older versions
+        return ""
+    return f", and by {parity['worst_picture']:.2f}/255 in the worst picture of both domains"
 
 
 def _table(rows: dict[str, Any]) -> str:

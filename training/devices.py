@@ -1,4 +1,4 @@
-"""What a run computes on, and in what precision."""
+"""The device and the precision that a run computes in."""
 
 import torch
 
@@ -6,20 +6,20 @@ from training.config import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: CUDA where it is there, else the CPU. Raises ConfigError for a device that is not there."""
+    """Return the named device; for `auto`, CUDA if available, else the CPU. Raises ConfigError if the device cannot be used."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
         return device
-    except Exception as error:  # each device has its own
+    except Exception as error:  # each device raises its own
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise ConfigError(f"device: {name} cannot be used here ({reason}): leave device=auto, or name cpu") from None
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto`: bf16 where the processor itself computes in it, since emulated bf16 is slower than fp32; else fp16 on GPUs, fp32 on CPUs."""
+    """Return the named dtype. `auto` is bf16 if the hardware computes in it (emulated bf16 is slower than fp32), else fp16 or fp32."""
     if name != "auto":
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
     if device.type == "cuda":

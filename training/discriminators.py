@@ -1,5 +1,7 @@
-"""Critics: (n, 3, h, w) floats in [-1, 1], or features of them, to maps of logits, one a patch: (n, 1, h', w'), or as many as
-there are scales or heads."""
+"""Critics: they map (n, 3, h, w) floats in [-1, 1], or features of these, to logits for each patch.
+
+The logits are (n, 1, h', w'), or (n, k, h', w') for k scales or heads.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from training.perception import CHANNELS, Levels
 
 
 class PatchGAN(nn.Module):
-    """Judges overlapping patches: 70×70 pixels with n_layers 3 (Isola et al., CVPR 2017); 30×30 answers for 256×256."""
+    """Judges overlapping patches: with n_layers 3 they have 70×70 pixels, 30×30 in a picture of 256×256 (Isola et al., CVPR 2017)."""
 
     def __init__(self, ndf: int = 64, n_layers: int = 3, norm: bool = True) -> None:
         super().__init__()
@@ -20,66 +22,60 @@ class PatchGAN(nn.Module):
         channels = ndf
         for layer in range(1, n_layers + 1):
             out_channels = ndf * min(2**layer, 8)
-            stride = 2 if layer < n_layers else 1
-            layers += [nn.Conv2d(channels, out_channels, 4, stride=stride, padding=1)]
-            layers += [*_normalised(out_channels, norm), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(channels, out_channels, 4, stride=2 if layer < n_layers else 1, padding=1)]
+            layers += [*_instance_norm(out_channels, norm), nn.LeakyReLU(0.2)]
             channels = out_channels
-        layers += [nn.Conv2d(channels, 1, 4, stride=1, padding=1)]
-        self.model = nn.Sequential(*layers)
+        self.model = nn.Sequential(*layers, nn.Conv2d(channels, 1, 4, stride=1, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
 
 class PixelGAN(nn.Module):
-    """Judges every pixel by itself, by 1×1 convolutions (Isola et al., CVPR 2017)."""
+    """Judges single pixels with 1×1 convolutions (Isola et al., CVPR 2017)."""
 
     def __init__(self, ndf: int = 64, norm: bool = True) -> None:
         super().__init__()
-        self.model = nn.Sequential(
-            nn.Conv2d(3, ndf, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(ndf, 2 * ndf, 1),
-            *_normalised(2 * ndf, norm),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * ndf, 1, 1),
-        )
+        layers = [nn.Conv2d(3, ndf, 1), nn.LeakyReLU(0.2), nn.Conv2d(ndf, 2 * ndf, 1), *_instance_norm(2 * ndf, norm), nn.LeakyReLU(0.2)]
+        self.model = nn.Sequential(*layers, nn.Conv2d(2 * ndf, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
 
+def _merge(maps: list[Tensor]) -> Tensor:
+    """Concatenate logits as channels. Each map is resized to the first one, so that all critics count the same."""
+    return torch.cat([interpolate(logits, maps[0].shape[2:]) for logits in maps], dim=1)
+
+
 class MultiScale(nn.Module):
-    """Critics of the picture, of its half, of its quarter and so on (Wang et al., pix2pixHD, CVPR 2018). The answers of each are
-    spread over the first one's map, so that all count alike."""
+    """Critics for the picture, its half size, its quarter size and so on (Wang et al., pix2pixHD, CVPR 2018)."""
 
     def __init__(self, critics: list[nn.Module]) -> None:
         super().__init__()
         self.critics = nn.ModuleList(critics)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps: list[Tensor] = []
-        for critic in self.critics:
-            maps.append(critic(avg_pool2d(x, 2 ** len(maps))))
-        return torch.cat([interpolate(each, maps[0].shape[2:]) for each in maps], dim=1)
+        return _merge([critic(avg_pool2d(x, 2**level)) for level, critic in enumerate(self.critics)])
 
 
 class FeatureCritic(nn.Module):
-    """Small heads on the three levels of a frozen network (Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; Kumari et al.,
-    "Ensembling Off-the-shelf Models for GAN Training", CVPR 2022), so that textures are told apart from the first step on. The last
-    level has two, of which one sees further. The answers of each are spread over the first one's map, so that all count alike."""
+    """Small heads on three levels of a frozen network, which can tell textures apart from the first step on.
+
+    Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021; Kumari et al., "Ensembling Off-the-shelf Models for GAN Training",
+    CVPR 2022. The last level has two heads, one of which sees a larger area.
+    """
 
     LEVELS = (0, 1, 2, 2)
     STRIDES = (2, 1, 0, 2)
-    """Convolutions with stride in each head."""
+    """The number of convolutions with stride in each head."""
 
     def __init__(self, ndf: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(_head(CHANNELS[level], strides, ndf) for level, strides in zip(self.LEVELS, self.STRIDES, strict=True))
 
     def forward(self, levels: Levels) -> Tensor:
-        maps = [head(levels[level]) for head, level in zip(self.heads, self.LEVELS, strict=True)]
-        return torch.cat([interpolate(each, maps[0].shape[2:]) for each in maps], dim=1)
+        return _merge([head(levels[level]) for head, level in zip(self.heads, self.LEVELS, strict=True)])
 
 
 def _head(channels: int, strides: int, ndf: int) -> nn.Sequential:
@@ -92,26 +88,23 @@ def _head(channels: int, strides: int, ndf: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _normalised(channels: int, norm: bool) -> list[nn.Module]:
+def _instance_norm(channels: int, norm: bool) -> list[nn.Module]:
     return [nn.InstanceNorm2d(channels)] if norm else []
 
 
 def make_discriminator(config: TrainingConfig) -> nn.Module:
-    """A critic as `config` describes it. Heads on features start as torch starts convolutions, all others from normal(0, 0.02)."""
+    """Return the configured critic. Heads on features keep torch's initialization, the others are initialized as in the paper."""
     if config.has_feature_critics:
-        return _spectrally_normalised(FeatureCritic(config.ndf))
-    on_features = config.discriminator == "features"
-    norm = config.critic_norm == "instance" and not on_features
-    critics: list[nn.Module] = [
-        PixelGAN(config.ndf, norm) if config.discriminator == "pixel" else PatchGAN(config.ndf, config.n_layers, norm)
-        for _ in range(config.n_scales)
-    ]
-    critic = initialise(critics[0] if len(critics) == 1 else MultiScale(critics))
-    return _spectrally_normalised(critic) if config.spectral_norm or on_features else critic
-
-
-def _spectrally_normalised(critic: nn.Module) -> nn.Module:
-    for module in critic.modules():
-        if isinstance(module, nn.Conv2d):
-            spectral_norm(module)
+        critic: nn.Module = FeatureCritic(config.ndf)
+    else:
+        norm = config.critic_norm == "instance" and config.discriminator != "features"
+        critics: list[nn.Module] = [
+            PixelGAN(config.ndf, norm) if config.discriminator == "pixel" else PatchGAN(config.ndf, config.n_layers, norm)
+            for _ in range(config.n_scales)
+        ]
+        critic = initialise(critics[0] if len(critics) == 1 else MultiScale(critics))
+    if config.spectral_norm or config.discriminator == "features":
+        for module in critic.modules():
+            if isinstance(module, nn.Conv2d):
+                spectral_norm(module)
     return critic

@@ -1,6 +1,6 @@
-"""Several processes that train one run, as torchrun starts them: each has its share of the pictures, and gradients are averaged.
+"""Training one run in several processes, as torchrun starts them: each trains on its share of the pictures, and gradients are averaged.
 
-Without torchrun there is one process, rank 0 of 1, and nothing here does anything.
+Without torchrun there is one process, rank 0 of 1, and the functions here do nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 
 def start() -> tuple[int, int]:
-    """Join the other processes where torchrun started some. Returns this one's rank and how many there are."""
+    """Join the process group if torchrun started this process. Returns the rank and the number of processes."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return 0, 1
     if torch.cuda.is_available():
@@ -25,37 +25,34 @@ def start() -> tuple[int, int]:
 
 
 def leave() -> None:
-    """Wait for the other processes, then part: one that ended first would have torchrun stop those that still write."""
+    """Wait for the other processes, then leave the group. Without the wait, torchrun would stop processes that are still writing."""
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
-def share(networks: nn.Module, losses: Callable[..., Any]) -> nn.Module:
-    """A module whose forward is `losses`, and after whose backward the gradients of the `networks` are their mean over all processes:
-    that of the whole batch. They are averaged while others are still computed (Li et al., "PyTorch Distributed", VLDB 2020)."""
+class _Losses(nn.Module):
+    """A module whose forward computes `losses` of the `networks`."""
+
+    def __init__(self, networks: nn.Module, losses: Callable[..., Any]) -> None:
+        super().__init__()
+        self.networks, self.forward = networks, losses
+
+
+def average_gradients(networks: nn.Module, losses: Callable[..., Any]) -> nn.Module:
+    """Return a module that computes `losses`. Its backward pass leaves in `networks` the mean of the gradients over all processes.
+    Gradients are averaged while others are still computed (Li et al., "PyTorch Distributed", VLDB 2020)."""
     module = _Losses(networks, losses)
-    if not distributed.is_initialized():
-        return module
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False) if distributed.is_initialized() else module
 
 
 def accumulating(module: nn.Module, is_last: bool) -> AbstractContextManager:
-    """Around the computation of a batch: but for the step's last, gradients stay in the process."""
+    """Return a context for one batch of a step. Processes exchange gradients only in the step's last batch."""
     return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) and not is_last else nullcontext()
 
 
-class _Losses(nn.Module):
-    def __init__(self, networks: nn.Module, losses: Callable[..., Any]) -> None:
-        super().__init__()
-        self.networks, self._losses = networks, losses
-
-    def forward(self, *arguments: Any) -> Any:
-        return self._losses(*arguments)
-
-
 def average(value: Tensor) -> Tensor:
-    """The mean of `value` over all processes."""
+    """Return the mean of `value` over all processes."""
     if distributed.is_initialized():
         distributed.all_reduce(value)
         value /= distributed.get_world_size()
@@ -63,12 +60,12 @@ def average(value: Tensor) -> Tensor:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
+    """Return whether the flag is set in any process."""
     return bool(average(torch.tensor(float(flag))) > 0)
 
 
 def gather(value: Any) -> list[Any]:
-    """Every process's value, by rank, in every process."""
+    """Return every process's value, by rank."""
     if not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -77,5 +74,5 @@ def gather(value: Any) -> list[Any]:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Torch's random numbers of a step follow from (seed, step, rank) alone, so that a resumed run draws the same."""
+    """Seed torch from (seed, step, rank) alone, so that a resumed run draws the same random numbers."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))

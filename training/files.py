@@ -1,4 +1,4 @@
-"""Folders that are written to: found out before the work, written whole, and by one process at a time."""
+"""Writing to folders: checks before long work, files that are replaced as a whole, and a lock for each run."""
 
 import json
 import os
@@ -18,19 +18,19 @@ OWNER = ".lock.json"
 
 
 def check_writable(folder: Path) -> None:
-    """Raises ConfigError where nothing can be written in `folder`, or it cannot be made. Leaves nothing behind."""
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    """Raise ConfigError if `folder` cannot be written or created. Leaves nothing behind."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {there} {'is no folder' if there.is_file() else error.strerror}") from None
+        reason = "is not a folder" if existing.is_file() else error.strerror
+        raise ConfigError(f"{folder} cannot be written: {existing} {reason}") from None
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside the old one, which it takes the place of at the end. Where that fails the old one is as it was, and
-    nothing is left beside it."""
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that replaces `path` at the end. If an error occurs, the old file stays and the temporary one is removed."""
     unfinished = path.with_suffix(".tmp")
     try:
         with unfinished.open("wb") as file:
@@ -40,15 +40,21 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         unfinished.replace(path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not error.filename:  # of a write to an open file
+        if isinstance(error, OSError) and not error.filename:  # writing to an open file does not set it
             error.filename = str(path)
         raise
 
 
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` with `open_atomic`."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training the run meanwhile. Raises ConfigError where one does already, and says which."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # of several processes of one run the first locks it
+    """Keep other processes from training the run. Raises ConfigError, with the other process's id, if one does so already."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ["RANK"] != "0":  # the first process of a distributed run locks it
         yield
         return
     check_writable(run)
@@ -60,9 +66,9 @@ def locked(run: Path) -> Iterator[None]:
         raise ConfigError(f"{run} is being trained by {_owner(run)}: wait for it, stop it, or name another --run") from None
     try:
         owner = {"process": os.getpid(), "host": socket.gethostname()}
-        with suppress(OSError):  # a full disk, which training tells
+        with suppress(OSError):  # training reports a full disk
             (run / OWNER).write_text(json.dumps(owner))
-        for unfinished in run.glob("*.tmp"):  # of a process that was killed
+        for unfinished in run.glob("*.tmp"):  # left by a process that was killed
             unfinished.unlink()
         yield
     finally:

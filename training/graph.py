@@ -1,4 +1,4 @@
-"""A trained generator to its ONNX graph, checked against torch."""
+"""Exporting a generator as an ONNX graph, and comparing it with torch."""
 
 import logging
 import warnings
@@ -21,25 +21,25 @@ from training.precision import Variant, variants
 from training.tiling import MAX_DIFFERENCE, ExportError, check_tiling, to_tiling
 
 OPSET = 18
-"""Pad of opset 19 and later ran on the CPU, even in CUDA sessions, for years."""
+"""For years, CUDA sessions ran the Pad of opset 19 and later on the CPU."""
 MEAN_DIFFERENCE = 0.25
-"""In steps of 1/255."""
+"""The largest allowed mean difference from torch, in steps of 1/255."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A generator's ONNX files, for pictures and for tiles, and how far from torch they were found."""
+    """A generator's ONNX files, for pictures and for tiles, and their measured differences from torch."""
 
     generator: Generator
     onnx: bytes
     tiling: bytes
     parity: dict[str, float]
     variants: tuple[Variant, ...] = ()
-    """The graph in lower precisions, where it is close enough."""
+    """Lower precisions that are close enough."""
 
 
 class ByteGenerator(nn.Module):
-    """A generator as it is shipped: (n, h, w, 3) RGB bytes to the same, scaling to [-1, 1] and back included."""
+    """Wraps a generator to translate (n, h, w, 3) RGB bytes, including the scaling to [-1, 1] and back."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class ByteGenerator(nn.Module):
 
 
 def to_onnx(generator: Generator) -> bytes:
-    """The generator's ONNX file: batch, height and width dynamic."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # says that torchvision is missing, which nothing needs
+    """Return the generator's ONNX file, with dynamic batch, height and width."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # warns that torchvision is missing, which is not needed
     multiple = generator.multiple
     example = torch.zeros((2, 2 * multiple, 3 * multiple, 3), dtype=torch.uint8)
     height, width = (multiple * torch.export.Dim(name) for name in ("height", "width"))
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: height, 2: width}
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch, about torch
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # raised inside torch
         program = torch.onnx.export(
             ByteGenerator(generator).eval(), (example,), dynamo=True, verbose=False, opset_version=OPSET,
             input_names=["pictures"], output_names=["translations"], dynamic_shapes=(dynamic,),
@@ -75,14 +75,13 @@ def to_onnx(generator: Generator) -> bytes:
 
 
 def halve_weights(model: bytes) -> bytes:
-    """The ONNX file with the convolutions' weights stored as fp16 and still computed in fp32: ONNX Runtime folds the Casts
-    when it loads the file."""
+    """Store the convolutions' weights as fp16. They are still computed in fp32: ONNX Runtime folds the Casts when it loads the file."""
     halved = onnx.load_from_string(model)
     graph, casts = halved.graph, []
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
             name = tensor.name
-            with np.errstate(over="ignore"):  # what is too large is infinite, which no check of parity passes
+            with np.errstate(over="ignore"):  # overflows become infinite, and fail the parity check
                 halves = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.fp16"))
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
@@ -94,11 +93,10 @@ def halve_weights(model: bytes) -> bytes:
 
 
 def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> dict[str, float]:
-    """The largest and the mean difference in steps of 1/255 between ONNX Runtime and torch, over `pictures`,
-    and over the upper half of the first as a batch with its mirror image. Raises ExportError where it is too large.
+    """Return the largest and the mean difference between ONNX Runtime and torch, in steps of 1/255. Raises ExportError if it is too large.
 
-    A picture that torch itself does not translate twice alike is left out: on a flat one instance norms make much of
-    rounding errors. Where no other is there, generated ones stand in.
+    Besides the `pictures`, a batch of the upper half of the first one and its mirror image is tested. Pictures where even torch is not
+    steady are left out, since instance norms amplify rounding errors in flat ones. If none remains, generated ones are used.
     """
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     fits = generator.multiple, generator.smallest_side
@@ -117,13 +115,13 @@ def check_parity(model: bytes, generator: Generator, pictures: list[Pixels]) -> 
         half = padding.pad(pictures[0][: (len(pictures[0]) + 1) // 2], *fits)
         return [*(padding.pad(pixels, *fits)[None] for pixels in pictures), np.stack([half, half[:, ::-1]])]
 
-    found = list(differences(inputs(pictures))) or list(differences(inputs(generated_pictures())))
-    largest = float(max(difference.max() for difference in found))
-    mean = float(np.mean([difference.mean() for difference in found]))
+    measured = list(differences(inputs(pictures))) or list(differences(inputs(generated_pictures())))
+    largest = float(max(difference.max() for difference in measured))
+    mean = float(np.mean([difference.mean() for difference in measured]))
     if _too_large(largest, mean):
         raise ExportError(
             f"ONNX Runtime differs from torch by up to {largest:.0f}/255 (at most {MAX_DIFFERENCE} is allowed) "
-            f"and {mean:.3f}/255 in the mean (at most {MEAN_DIFFERENCE}): no bundle is written"
+            f"and by {mean:.3f}/255 on average (at most {MEAN_DIFFERENCE}): no bundle is written"
         )
     return {"max_difference": largest, "mean_difference": round(mean, 4)}
 
@@ -133,7 +131,7 @@ def _too_large(largest: float, mean: float) -> bool:
 
 
 def _is_steady(generator: Generator, batch: Pixels) -> bool:
-    """Whether noise of the size of rounding errors leaves the translation as it is."""
+    """Return whether noise of the size of rounding errors leaves the translation unchanged."""
     pictures = to_tensor(batch)
     noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -142,7 +140,7 @@ def _is_steady(generator: Generator, batch: Pixels) -> bool:
 
 
 def generated_pictures() -> list[Pixels]:
-    """Smooth noise of a few sizes."""
+    """Return smooth noise in a few sizes."""
     random = np.random.default_rng(0)
     noise = (random.integers(0, 256, (side, side, 3), np.uint8) for side in (4, 16, 64))
     sizes = ((256, 256), (320, 192), (128, 160))
@@ -150,9 +148,8 @@ def generated_pictures() -> list[Pixels]:
 
 
 def export_checked(generator: Generator, pictures: list[Pixels], calibration: Sequence[Pixels] = ()) -> Exported:
-    """The generator as ONNX, checked on `pictures`: with halved weights, or where they are too coarse, with whole ones; and in
-    lower precisions, INT8 calibrated on other pictures, where there are any. Flat pictures say nothing and
-    are left out. Raises ExportError."""
+    """Export the generator with fp16 weights, or fp32 weights if these are too coarse, and in lower precisions. Raises ExportError.
+    The graphs are checked on `pictures`, and INT8 is calibrated on `calibration`, without flat pictures, which say nothing."""
     pictures = _not_flat(pictures) or generated_pictures()
     whole = to_onnx(generator)
     shipped = halve_weights(whole)
@@ -160,12 +157,12 @@ def export_checked(generator: Generator, pictures: list[Pixels], calibration: Se
         parity = check_parity(shipped, generator, pictures)
     except ExportError:
         shipped, parity = whole, check_parity(whole, generator, pictures)
-    fitted, tests = (
+    calibration_batches, tests = (
         [padding.pad(p, generator.multiple, generator.smallest_side)[None] for p in part] for part in (_not_flat(calibration), pictures)
     )
     tiling = to_tiling(shipped)
     check_tiling(tiling, shipped, tests[0][0])
-    return Exported(generator, shipped, tiling, parity, tuple(variants(whole, fitted, tests)))
+    return Exported(generator, shipped, tiling, parity, tuple(variants(whole, calibration_batches, tests)))
 
 
 def _not_flat(pictures: Sequence[Pixels]) -> list[Pixels]:

@@ -1,6 +1,6 @@
-"""An exported graph in lower precisions: fp16 for CUDA, INT8 for CPUs with VNNI.
+"""Lower precisions of an exported graph: fp16 for CUDA, INT8 for CPUs with VNNI.
 
-Each keeps uint8 pictures in and out, and is kept only where it is close enough to fp32.
+Input and output stay uint8. A graph is kept only if it is close enough to fp32.
 """
 
 import logging
@@ -30,20 +30,19 @@ log = logging.getLogger(__name__)
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 LARGEST: dict[Precision, float] = {"fp16": 1.0, "int8": 2.0}
-"""How far from fp32 in the mean over a picture, in steps of 1/255, a graph may be to be shipped: in the worst picture of all."""
+"""The largest allowed difference from fp32, in steps of 1/255: the mean over the worst picture."""
 MARGIN = 0.85
-"""Of that bound, what convolutions are chosen by: pictures not seen may differ more."""
+"""The share of that bound for choosing convolutions, since other pictures may differ more."""
 TIMED_RUNS = 9
 PROBES = 4
-"""Pictures that ranges and sensitivities of single convolutions are taken from."""
+"""The number of pictures for measuring ranges and sensitivities of single convolutions."""
 HALF_RANGE = 8.0
-"""What each channel of an equalised convolution reaches: far above the epsilon of instance normalization."""
+"""The largest value of each channel of an equalized convolution, far above the epsilon of instance normalization."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The graph in another precision, its difference from fp32 in steps of 1/255, and where it was measured, how many times as fast
-    as fp32 it is."""
+    """The graph in another precision, its differences from fp32 in steps of 1/255, and its speed relative to fp32 if measured."""
 
     precision: Precision
     onnx: bytes
@@ -52,10 +51,10 @@ class Variant:
 
 
 def variants(model: bytes, calibration: Sequence[Pixels], tests: Sequence[Pixels]) -> list[Variant]:
-    """What of fp16 and INT8 is close enough to the fp32 `model` on `tests`; why one is not is logged.
+    """Return fp16 and INT8 graphs that are close enough to the fp32 `model` on `tests`. Logs a warning for one that is not.
 
-    Tests are pictures that INT8 is not calibrated on, of both domains, since people send paintings to be painted, too; without
-    `calibration` it is left out. Pictures are (n, h, w, 3) bytes of sides that the model takes.
+    `tests` are pictures of both domains that are not used for calibration; without `calibration` there is no INT8. Pictures are
+    (n, h, w, 3) bytes with sides that the model accepts.
     """
     expected = _translate(model, tests)
     graphs: list[tuple[Precision, bytes]] = [("fp16", halve(model))]
@@ -63,7 +62,7 @@ def variants(model: bytes, calibration: Sequence[Pixels], tests: Sequence[Pixels
         if quantised := _quantise_closely(model, calibration):
             graphs.append(("int8", quantised))
     else:
-        log.warning("no INT8 graph: it is calibrated on pictures of the domains, and none were given")
+        log.warning("no INT8 graph: its calibration needs pictures of the domains, and there are none")
     kept = []
     for precision, graph in graphs:
         parity = _differences(_translate(graph, tests), expected)
@@ -72,15 +71,14 @@ def variants(model: bytes, calibration: Sequence[Pixels], tests: Sequence[Pixels
             kept.append(Variant(precision, graph, parity, speedup))
         else:
             log.warning(
-                "no %s graph: it differs from fp32 by %.2f/255 in the mean over the worst picture, more than %g",
+                "no %s graph: its mean difference from fp32 is %.2f/255 in the worst picture, more than %g",
                 precision, parity["worst_picture"], LARGEST[precision],
             )  # fmt: skip
     return kept
 
 
 def measure_speedup(model: bytes, quantised: bytes, picture: Pixels) -> float:
-    """Times as fast on this CPU, with one thread, on `picture`, (n, h, w, 3); both run in turns, since what else the machine does
-    changes."""
+    """Return how many times as fast the quantized model is on this CPU, with one thread. The models alternate, since the load changes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     sessions = [onnxruntime.InferenceSession(each, options, providers=["CPUExecutionProvider"]) for each in (model, quantised)]
@@ -95,25 +93,23 @@ def measure_speedup(model: bytes, quantised: bytes, picture: Pixels) -> float:
 
 
 def halve(model: bytes) -> bytes:
-    """The graph computed in fp16; instance normalization, and the last convolution with what follows it, in fp32."""
+    """Convert the graph to fp16, except instance normalization and everything from the last convolution on."""
     whole = onnx.load_from_string(model)
     last = max(i for i, node in enumerate(whole.graph.node) if node.op_type in CONVOLUTIONS)
     pixels = [node.name for node in whole.graph.node[last:]]
     with np.errstate(all="ignore"):
         halved = convert_float_to_float16(whole, keep_io_types=True, op_block_list=["InstanceNormalization"], node_block_list=pixels)
-    OnnxModel(halved).topological_sort()  # the Casts come last
+    OnnxModel(halved).topological_sort()  # the Casts are at the end
     onnx.checker.check_model(halved, full_check=True)
     return halved.SerializeToString()
 
 
 def quantise(model: bytes, calibration: Sequence[Pixels], convolutions: Sequence[str] | None = None) -> bytes:
-    """The graph with its convolutions in INT8, those named or all `quantisable`: static QDQ, weights by channel.
-
-    An activation's range is the mean of what single pictures reach: the extremes of all would be too coarse for most.
-    """
+    """Convert the named or all `quantisable` convolutions to INT8: static QDQ, with a scale for each channel of the weights.
+    An activation's range is averaged over pictures, since the extremes of all pictures would be too coarse for most."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        logging.disable(logging.WARNING)  # which recommends optimizations that ONNX Runtime makes when it loads the file
+        logging.disable(logging.WARNING)  # recommends optimizations that ONNX Runtime does itself when it loads the file
         try:
             quantize_static(
                 onnx.load_from_string(model), path, _Reader(calibration), quant_format=QuantFormat.QDQ, per_channel=True,
@@ -126,17 +122,18 @@ def quantise(model: bytes, calibration: Sequence[Pixels], convolutions: Sequence
 
 
 def quantisable(model: bytes) -> list[str]:
-    """The names of all convolutions but the last: for a 7×7 one in INT8 ONNX Runtime lays out 49 bytes a channel and pixel, 205 MB
-    for 512×512 pixels of 16 channels, and gains hardly any speed."""
+    """Return the names of all convolutions except the last.
+
+    For a 7×7 convolution in INT8, ONNX Runtime needs 49 bytes per channel and pixel (205 MB for 512×512 pixels with 16 channels) and
+    gains hardly any speed.
+    """
     nodes = [node for node in onnx.load_from_string(model).graph.node if node.op_type in CONVOLUTIONS]
     return [node.name for node in nodes[:-1] if node.op_type == "Conv"]
 
 
 def equalise(model: bytes, pictures: Sequence[Pixels]) -> bytes:
-    """The same graph with each convolution that instance normalization follows giving channels of one range about zero.
-
-    Normalization undoes it, so nothing changes but that one scale for all channels then suits each.
-    """
+    """Scale the convolutions before instance normalization so that all channels have the same range around zero.
+    The normalization undoes this, so the result is the same, but one INT8 scale now fits all channels."""
     scaled = onnx.load_from_string(model)
     weights = {tensor.name: tensor for tensor in scaled.graph.initializer}
     normalized = {node.input[0] for node in scaled.graph.node if node.op_type == "InstanceNormalization"}
@@ -152,10 +149,10 @@ def equalise(model: bytes, pictures: Sequence[Pixels]) -> bytes:
 
 
 def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes | None:
-    """With as many convolutions in INT8 as keep the difference well within its bound; the most sensitive stay in fp32. None where
-    that would be most of them, since little would be gained.
+    """Convert as many convolutions to INT8 as the bound allows; the most sensitive stay in fp32.
 
-    They are found on pictures that it is calibrated on, so that the tests remain a judgement of pictures not seen.
+    Returns None if less than half could be converted, since little would be gained. Only calibration pictures are used for this, so
+    that the tests remain independent.
     """
     probes, bound = calibration[:PROBES], MARGIN * LARGEST["int8"]
     model = equalise(model, probes)
@@ -178,10 +175,10 @@ def _quantise_closely(model: bytes, calibration: Sequence[Pixels]) -> bytes | No
     counts = range(len(names) // 2, len(names))
     fitting = bisect_right(counts, False, key=lambda count: difference(graph(count)) > bound)
     if not fitting:
-        log.warning("no INT8 graph: more than half of the convolutions would have to stay in fp32 to stay within %g/255", LARGEST["int8"])
+        log.warning("no INT8 graph: to stay within %g/255, more than half of the convolutions would have to stay in fp32", LARGEST["int8"])
         return None
     count = counts[fitting - 1]
-    log.warning("INT8: %d of %d convolutions stay in fp32, which INT8 would take too far", len(names) - count, len(names))
+    log.warning("INT8: %d of %d convolutions stay in fp32, since they are too sensitive", len(names) - count, len(names))
     return graph(count)
 
 
@@ -196,7 +193,7 @@ class _Reader(CalibrationDataReader):
 def _channel_ranges(
     model: bytes, nodes: Sequence[NodeProto], pictures: Sequence[Pixels]
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The least and the largest value of each channel of each node's output, (channels,) each."""
+    """Return the smallest and the largest value of each channel of each node's output, (channels,) each."""
     probed = onnx.load_from_string(model)
     names = [node.output[0] for node in nodes]
     probed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
@@ -218,7 +215,7 @@ def _translate(model: bytes, pictures: Sequence[Pixels]) -> list[Pixels]:
 
 
 def _differences(got: Sequence[Pixels], expected: Sequence[Pixels]) -> dict[str, float]:
-    """The largest of a pixel, and of a picture's mean the mean and the largest."""
+    """Return the largest difference of a pixel, and the mean and the largest of the pictures' mean differences."""
     differences = [np.abs(a.astype(np.int16) - b) for a, b in zip(got, expected, strict=True)]
     means = [float(difference.mean()) for difference in differences]
     return {

@@ -1,6 +1,6 @@
-"""A folder of pictures as they were gathered to a domain: without duplicates, scans' white borders and what is too small, split in two.
+"""Making a domain from a folder of collected pictures: without duplicates, scans' white borders and small pictures, split in two.
 
-What is kept is copied byte for byte, unless a border is cut off.
+Pictures are copied byte for byte unless a border is cut off.
 """
 
 import hashlib
@@ -20,141 +20,133 @@ from PIL import Image, ImageOps
 
 from training.config import ConfigError
 from training.data import Pixels, list_pictures, read_picture
-from training.files import check_writable, whole
+from training.files import check_writable, write_atomic
 
 REPORT = "report.json"
 CONTACT_SHEET = "contact.jpg"
 WHITE = 235
-"""What each channel of a border's pixels reaches, of 255 …"""
+"""A pixel is white if all its channels have at least this value …"""
 BORDER = 0.98
-"""… in so large a share of a row or column."""
+"""… and a row or column belongs to the border if at least this share of its pixels is white."""
 THUMB, COLUMNS, ROWS = 96, 12, 12
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What was found about a picture."""
+class Candidate:
+    """A picture that could be read."""
 
     path: Path
     size: tuple[int, int]
-    """Width and height, without borders."""
-    border: tuple[int, int, int, int] | None
-    """What is inside of the borders: left, top, right, bottom; None where there are none."""
+    """Width and height, without the border."""
+    box: Box | None
+    """The picture inside the border; None if there is no border."""
     hash: int
-    """64 bits that similar pictures have mostly alike (Zauner, "Implementation and Benchmarking of Perceptual
-    Image Hash Functions", 2010)."""
+    """64 bits, most of which similar pictures have in common (Zauner, "Implementation and Benchmarking of Perceptual Image Hash
+    Functions", 2010)."""
     share: float
-    """In [0, 1), by the file's content alone: which part of the domain it falls into."""
+    """A number in [0, 1) from the file's content, which decides between train/ and test/."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of a folder of pictures."""
+    """The result of `prepare`."""
 
     kept: dict[str, int]
-    """Pictures in train and in test."""
+    """The number of pictures in train and in test."""
     left_out: dict[str, int]
-    """By reason."""
-    bordered: int
+    """The number of pictures by reason."""
+    cropped: int
+    """The number of pictures whose border was cut off."""
     report: Path
     contact_sheet: Path
 
 
 def prepare(folder: Path, output: Path, min_side: int = 256, test: float = 0.1, distance: int = 4, keep_borders: bool = False) -> Prepared:
-    """Make a domain in `output`, with train/ and test/, of the pictures below `folder`.
+    """Make a domain in `output`, with train/ and test/, from the pictures below `folder`.
 
-    Of pictures whose hashes differ in at most `distance` of 64 bits, the largest is kept. A share of `test` is for testing, chosen by
-    the files' content, so that a picture stays on its side when others are added. Raises ConfigError.
+    Of pictures whose hashes differ in at most `distance` of 64 bits, the largest is kept. The share `test` becomes test pictures; the
+    choice depends on the files' content, so that a picture stays on its side when others are added. Raises ConfigError.
     """
     if folder.resolve() in output.resolve().parents:
-        raise ConfigError(f"{output} lies in {folder}, whose pictures it would become: name an --output elsewhere")
+        raise ConfigError(f"{output} is in {folder}, so its pictures would be prepared again: name an --output elsewhere")
     if output.resolve() == folder.resolve() or any((output / part).exists() for part in ("train", "test")):
         raise ConfigError(f"{output} has pictures already: name another --output, or delete it")
     paths = list_pictures(folder)
     check_writable(output)
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda path: _look(path, keep_borders), paths))
-    reasons = {path: "cannot be read" for path, looked in zip(paths, found, strict=True) if looked is None}
-    looked = [each for each in found if each is not None]
-    reasons |= {each.path: f"smaller than {min_side} pixels" for each in looked if min(each.size) < min_side}
-    originals = _duplicates([each for each in looked if each.path not in reasons], distance)
+        results = list(pool.map(lambda path: _inspect(path, keep_borders), paths))
+    reasons = {path: "cannot be read" for path, result in zip(paths, results, strict=True) if result is None}
+    candidates = [result for result in results if result is not None]
+    reasons |= {each.path: f"smaller than {min_side} pixels" for each in candidates if min(each.size) < min_side}
+    originals = _find_duplicates([each for each in candidates if each.path not in reasons], distance)
     reasons |= {path: f"like {original.relative_to(folder)}" for path, original in originals.items()}
-    kept = [each for each in looked if each.path not in reasons]
+    kept = [each for each in candidates if each.path not in reasons]
     if not kept:
         raise ConfigError(f"none of the {len(paths)} pictures in {folder} is left: lower --min-side, which is {min_side}")
 
     parts = _split(kept, test)
     with ThreadPoolExecutor() as pool:
         written = list(pool.map(lambda each: _write(each, output / parts[each.path] / each.path.relative_to(folder)), kept))
-    entries = [
-        {"file": str(path.relative_to(folder)), "kept": parts.get(path), "left out": reasons.get(path)} for path in paths
-    ]  # fmt: skip
-    with whole(output / REPORT) as file:
-        file.write(json.dumps(entries, indent=1, ensure_ascii=False).encode())
-    with whole(output / CONTACT_SHEET) as file:
-        file.write(_contact_sheet(written))
+    entries = [{"file": str(path.relative_to(folder)), "kept": parts.get(path), "left out": reasons.get(path)} for path in paths]
+    write_atomic(output / REPORT, json.dumps(entries, indent=1, ensure_ascii=False).encode())
+    write_atomic(output / CONTACT_SHEET, _contact_sheet(written))
     return Prepared(
         dict(Counter(parts.values())),
         dict(Counter("alike" if reason.startswith("like ") else reason for reason in reasons.values())),
-        sum(each.border is not None for each in kept),
+        sum(each.box is not None for each in kept),
         output / REPORT,
         output / CONTACT_SHEET,
     )
 
 
-def _look(path: Path, keep_borders: bool) -> Looked | None:
+def _inspect(path: Path, keep_borders: bool) -> Candidate | None:
     pixels = read_picture(path)
     if pixels is None:
         return None
-    border = None if keep_borders else inside_of_border(pixels)
-    if border:
-        pixels = _cut(pixels, border)
-    small = Image.fromarray(pixels)
-    bits = imagehash.phash(small).hash.flatten()
+    box = None if keep_borders else inside_of_border(pixels)
+    picture = Image.fromarray(pixels).crop(box) if box else Image.fromarray(pixels)
     digest = hashlib.sha256(path.read_bytes()).digest()
-    return Looked(path, small.size, border, int("".join("01"[int(bit)] for bit in bits), 2), int.from_bytes(digest[:6]) / 2**48)
+    return Candidate(path, picture.size, box, int(str(imagehash.phash(picture)), 16), int.from_bytes(digest[:6]) / 2**48)
 
 
-def inside_of_border(pixels: Pixels) -> tuple[int, int, int, int] | None:
-    """What is inside of a scan's white border: left, top, right, bottom. None where there is none, or only on one side, as a white sky is,
-    or where all is white."""
+def inside_of_border(pixels: Pixels) -> Box | None:
+    """Return the part of a scan inside its white border.
+    None if there is no border, or only on one side, like a white sky, or if everything is white."""
     white = (pixels >= WHITE).all(axis=2)
-    top, bottom = _ends(white.mean(axis=1))
-    left, right = _ends(white.mean(axis=0))
+    top, bottom = _content_range(white.mean(axis=1))
+    left, right = _content_range(white.mean(axis=0))
     height, width = white.shape
     around = (left > 0 and right < width) or (top > 0 and bottom < height)
     return (left, top, right, bottom) if around and right > left and bottom > top else None
 
 
-def _ends(shares: NDArray[np.float64]) -> tuple[int, int]:
-    """The first and behind the last that is no border."""
+def _content_range(shares: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the range of rows or columns between the borders, given their shares of white pixels."""
     inside = np.flatnonzero(shares < BORDER)
     return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
 
 
-def _cut(pixels: Pixels, border: tuple[int, int, int, int]) -> Pixels:
-    left, top, right, bottom = border
-    return pixels[top:bottom, left:right]
-
-
-def _duplicates(looked: Sequence[Looked], distance: int) -> dict[Path, Path]:
-    """Each picture that is like a larger one, and that one."""
-    ordered = sorted(looked, key=lambda each: (-each.size[0] * each.size[1], each.path))
+def _find_duplicates(candidates: Sequence[Candidate], distance: int) -> dict[Path, Path]:
+    """Return the pictures that are like a larger one, with that one."""
+    ordered = sorted(candidates, key=lambda each: (-each.size[0] * each.size[1], each.path))
     hashes = np.empty(len(ordered), np.uint64)
-    kept: list[Looked] = []
+    kept: list[Candidate] = []
     originals: dict[Path, Path] = {}
     for each in ordered:
-        bits = np.bitwise_count(hashes[: len(kept)] ^ np.uint64(each.hash))
-        if len(kept) and bits.min() <= distance:
-            originals[each.path] = kept[int(bits.argmin())].path
+        distances = np.bitwise_count(hashes[: len(kept)] ^ np.uint64(each.hash))
+        if len(kept) and distances.min() <= distance:
+            originals[each.path] = kept[int(distances.argmin())].path
         else:
             hashes[len(kept)] = each.hash
             kept.append(each)
     return originals
 
 
-def _split(kept: Sequence[Looked], test: float) -> dict[Path, str]:
-    """By content; each part has two pictures at least where there are four, as many as `evaluate` needs, and one where there are two."""
+def _split(kept: Sequence[Candidate], test: float) -> dict[Path, str]:
+    """Return the part of each picture. Each part gets at least two of four or more pictures, as `evaluate` needs, or one of two."""
     ordered = sorted(kept, key=lambda each: each.share)
     count = sum(each.share < test for each in ordered)
     if test and len(ordered) > 1:
@@ -163,20 +155,20 @@ def _split(kept: Sequence[Looked], test: float) -> dict[Path, str]:
     return {each.path: "test" if i < count else "train" for i, each in enumerate(ordered)}
 
 
-def _write(looked: Looked, output: Path) -> Path:
-    """Where it was written."""
+def _write(candidate: Candidate, output: Path) -> Path:
+    """Copy the picture, or write it as PNG without its border. Returns the written file."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    if looked.border is None:
-        return shutil.copyfile(looked.path, output)
-    pixels = read_picture(looked.path)
+    if candidate.box is None:
+        return shutil.copyfile(candidate.path, output)
+    pixels = read_picture(candidate.path)
     assert pixels is not None
     output = output.with_name(f"{output.name}.png")
-    Image.fromarray(_cut(pixels, looked.border)).save(output)
+    Image.fromarray(pixels).crop(candidate.box).save(output)
     return output
 
 
 def _contact_sheet(paths: Sequence[Path]) -> bytes:
-    """A JPEG of some of the pictures, evenly spread."""
+    """Return a JPEG of some of the pictures, evenly spread."""
     shown = paths[:: max(1, -(-len(paths) // (COLUMNS * ROWS)))]
     rows = -(-len(shown) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * THUMB, rows * THUMB), "white")

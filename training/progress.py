@@ -1,4 +1,4 @@
-"""What a person is told in the terminal while a run goes on."""
+"""What training prints in the terminal."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -6,25 +6,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training.config import TrainingConfig
 
 
-def told_critics(config: TrainingConfig) -> str | None:
-    """Which critics there are where that depends on what is installed; None where it does not."""
+def describe_critics(config: TrainingConfig) -> str | None:
+    """Say which critics are used if that depends on what is installed, else return None."""
     if config.discriminator != "features":
         return None
     if config.has_features:
-        return f"critics look through VGG-19 (features={config.features})"
-    without = " and lambda_content counts for nothing" if any(config.lambda_content) else ""
+        return f"critics use features of VGG-19 (features={config.features})"
+    ignored = " and lambda_content is ignored" if any(config.lambda_content) else ""
     return (
-        f"critics are PatchGANs with spectral norm{without}, since there is no VGG-19: for better ones begin a run after "
+        f"critics are PatchGANs with spectral norm{ignored}, because VGG-19 is not available: for better ones start a run after "
         "`pip install torchvision`, or with --set features=FILE (torchvision's vgg19-dcbb9e9d.pth)"
     )
 
 
-def progress(console: Console) -> Progress:
-    """Narrow enough for a terminal of 80 columns."""
+def progress_bar(console: Console) -> Progress:
+    """Return a progress bar that fits a terminal of 80 columns."""
     return Progress(BarColumn(8), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"), console=console)
 
 
-def told_losses(means: dict[str, float]) -> str:
-    """The most important ones, in short."""
+def format_losses(means: dict[str, float]) -> str:
+    """Return the most important losses in short form."""
     pairs = {"G": ("G", "F"), "cyc": ("cycle_X", "cycle_Y"), "idt": ("identity_X", "identity_Y"), "D": ("D_X", "D_Y")}
-    return " ".join(f"{short} {means[x]:.2f} {means[y]:.2f}" for short, (x, y) in pairs.items() if x in means)
+    return " ".join(f"{label} {means[x]:.2f} {means[y]:.2f}" for label, (x, y) in pairs.items() if x in means)

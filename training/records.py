@@ -1,4 +1,4 @@
-"""What made a run and a bundle: versions, the commit and the command, so that it can be made again."""
+"""How a run or a bundle was made: versions, commit and command, so that it can be reproduced."""
 
 import platform
 import re
@@ -16,18 +16,18 @@ LIBRARIES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxruntime-gpu
 
 @cache
 def records() -> dict[str, Any]:
-    """Of this process. Folders of the command are named, but not where on the machine they are."""
+    """Return the records of this process. They contain no absolute paths of the machine."""
     return {
         "project": _version(PROJECT),
         "commit": _commit(),
         "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: installed for name in LIBRARIES if (installed := _version(name))},
         "command": command_line(sys.argv),
     }
 
 
 def command_line(arguments: list[str]) -> str:
-    """As it was typed, with absolute paths cut to their last part."""
+    """Return the command as it was typed, with absolute paths cut to their last part."""
     program = "python -m training" if arguments[0].endswith("__main__.py") else Path(arguments[0]).name
     return shlex.join([*program.split(), *(re.sub(r"(^|=)(?:~|/)\S*/(?=[^/])", r"\1", argument) for argument in arguments[1:])])
 
@@ -40,7 +40,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this is run from, with `+` where files were changed since; None outside of one."""
+    """Return the commit of the checkout, with `+` if files have changed since; None outside a checkout."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None

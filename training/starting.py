@@ -1,4 +1,4 @@
-"""What a run begins with where its configuration names a start: the weights of another run, or those in a pair of bundles."""
+"""Weights to start a new run from: those of another run, or of a pair of bundles."""
 
 from pathlib import Path
 
@@ -14,26 +14,26 @@ from training.generators import make_generator
 
 
 def starting_weights(start: Path, config: TrainingConfig) -> dict[str, Tensor]:
-    """As of the state of a CycleGAN: of both generators or of one, and of the critics where a run has them alike.
-    Raises ConfigError where the generators are not those that `config` describes, and BundleError."""
+    """Return part of a CycleGAN's state dict: one or both generators, and the critics if `start` is a run with the same ones.
+    Raises ConfigError if the generators do not fit `config`, and BundleError."""
     if (start / CHECKPOINT).exists():
         return load_weights(start, config)
     if not (start / MANIFEST).exists():
-        raise ConfigError(f"{start} is nothing to start from: name a run's folder (with {CHECKPOINT}) or a bundle's (with {MANIFEST})")
+        raise ConfigError(f"start: {start} is not a run (with {CHECKPOINT}) or a bundle (with {MANIFEST}): name the folder of one")
     pair = zip("GF", load_pair(start), strict=False)
-    return {f"{name}.{key}": weight for name, bundle in pair for key, weight in _weights(bundle, config).items()}
+    return {f"{name}.{key}": weight for name, bundle in pair for key, weight in _bundle_weights(bundle, config).items()}
 
 
-def _weights(bundle: Bundle, config: TrainingConfig) -> dict[str, Tensor]:
-    """Those in the graph that `training.export` wrote, where most are kept as fp16, by the names of a generator's state."""
+def _bundle_weights(bundle: Bundle, config: TrainingConfig) -> dict[str, Tensor]:
+    """Return a generator's state dict from a graph that `training.export` wrote. It keeps most weights as fp16."""
     generator = make_generator(config)
-    wanted = generator.state_dict()
+    shapes = {name: tuple(weight.shape) for name, weight in generator.state_dict().items()}
     arrays = {
-        tensor.name.removeprefix("generator.").removesuffix(".fp16"): numpy_helper.to_array(tensor)
+        name: numpy_helper.to_array(tensor)
         for tensor in onnx.load(bundle.onnx).graph.initializer
-        if tensor.name.removeprefix("generator.").removesuffix(".fp16") in wanted
+        if (name := tensor.name.removeprefix("generator.").removesuffix(".fp16")) in shapes
     }
-    if {name: array.shape for name, array in arrays.items()} != {name: tuple(weight.shape) for name, weight in wanted.items()}:
+    if {name: array.shape for name, array in arrays.items()} != shapes:
         raise ConfigError(
             f"start: {bundle.folder} has other generators ({bundle.version.architecture}) than this run ({generator.architecture})"
         )

@@ -1,8 +1,8 @@
-"""A generator's ONNX file to one that translates tiles of a picture too large to be translated at once.
+"""The ONNX graph for tiles of a picture that is too large to be translated at once.
 
-Instance norms take the statistics of what they see, so that each tile would have a cast of its own. Here the statistics
-come from outside: from one pass over a thumbnail of the whole picture (Chen et al., "Towards Ultra-Resolution Neural Style
-Transfer via Thumbnail Instance Normalization", AAAI 2022).
+Instance norms use the statistics of their input, so each tile would get other colors. In this graph the statistics are an input: they
+come from a thumbnail of the whole picture (Chen et al., "Towards Ultra-Resolution Neural Style Transfer via Thumbnail Instance
+Normalization", AAAI 2022).
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, inliner, numpy_helper, parser
 from training.data import Pixels
 
 MAX_DIFFERENCE = 2
-"""In steps of 1/255."""
+"""The largest allowed difference, in steps of 1/255."""
 
 
 class ExportError(RuntimeError):
-    """A generator whose ONNX graph does not do what it does in torch; no bundle is written."""
+    """An exported graph differs from the generator in torch. No bundle is written."""
 
 
 NORM = parser.parse_function("""
@@ -46,13 +46,12 @@ TileNorm <epsilon> (x, scale, bias, given) => (normal, used)
     scaled = Mul (whitened, scales)
     normal = Add (scaled, biases)
 }""")
-"""InstanceNormalization with its statistics, float32 (n, 2 × channels): means, then variances. NaN asks for the picture's own."""
+"""InstanceNormalization with statistics as input, float32 (n, 2 × channels): means, then variances. NaN stands for the input's own."""
 
 
 def to_tiling(model: bytes) -> bytes:
-    """The ONNX file with one more input, `statistics`, and one more output, `used_statistics`: float32 (n, s), those of all
-    instance norms side by side. Rows of NaN give what `model` gives; what was used of a thumbnail, its picture's tiles are
-    given."""
+    """Add an input `statistics` and an output `used_statistics` to the graph: float32 (n, s), for all instance norms together.
+    With rows of NaN, the result is that of `model`. For tiles, pass the `used_statistics` of the picture's thumbnail."""
     tiling = onnx.load_from_string(model)
     graph = tiling.graph
     channels = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
@@ -77,8 +76,8 @@ def to_tiling(model: bytes) -> bytes:
 
 
 def check_tiling(tiling: bytes, model: bytes, pixels: Pixels) -> None:
-    """That `tiling` makes of `pixels`, (h, w, 3) of sides that fit, what `model` makes of them: with the picture's own
-    statistics, and with these given back. Raises ExportError."""
+    """Raise ExportError if `tiling` and `model` translate `pixels`, (h, w, 3), differently.
+    Tests the picture's own statistics, and the same ones passed as input."""
     plain, tiles = (onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in (model, tiling))
     pictures = pixels[None]
     (expected,) = plain.run(None, {"pictures": pictures})

@@ -1,4 +1,4 @@
-"""The loop around the training step: checkpoints, logs, samples and judging, in one process or several."""
+"""The training loop: steps, checkpoints, logs, sample sheets and evaluations, in one process or several."""
 
 import math
 import signal
@@ -12,37 +12,27 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from training import distributed
-from training.checkpoints import (
-    BEST,
-    CHECKPOINT,
-    check_new,
-    check_pictures,
-    check_resumable,
-    load_checkpoint,
-    not_written,
-    save_checkpoint,
-)
+from training import checkpoints, distributed
 from training.config import CONFIG, TrainingConfig
-from training.data import Domain, batches, load_domains
+from training.data import batches, load_domains
 from training.devices import choose_device, choose_precision
-from training.evaluation import EVALUATION, Judging, Means, run_folders, run_translates
-from training.files import whole
+from training.evaluation import EVALUATION, EvaluationOptions, Evaluator, run_folders, run_translators
+from training.files import write_atomic
 from training.learner import Learner
 from training.logs import RunLog
-from training.progress import progress, told_critics, told_losses
+from training.progress import describe_critics, format_losses, progress_bar
 from training.records import records
 from training.sheets import read_samples, run_sheet
 from training.starting import starting_weights
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss became infinite or NaN; the message names the last good checkpoint."""
+    """A loss became infinite or NaN. The message names the last good checkpoint."""
 
 
 class Trainer:
-    """One run in its folder: made new, or from the folder's checkpoint where there is one; with other pictures or settings than that
-    has only where `force` says so."""
+    """Trains one run. Starts a new run, or resumes from the checkpoint in the run's folder.
+    Raises ConfigError if pictures or settings differ from the checkpoint's in a way that needs `force`."""
 
     def __init__(self, config: TrainingConfig, run: Path, force: bool = False) -> None:
         self.config = config
@@ -53,136 +43,130 @@ class Trainer:
         self.dtype = choose_precision(config.precision, self.device)
         self.step = 0
         self.changes: list[str] = []
-        """What of the configuration is other than the checkpoint's."""
-
-        checkpoint = load_checkpoint(run)
-        if checkpoint:
-            self.changes = check_resumable(checkpoint, config, self.ranks, force)
-        else:
-            check_new(run)
-        self.learner = Learner(config, self.device, self.dtype, self.rank)
-        if config.start and not checkpoint:
-            self.learner.start_from(starting_weights(config.start, config))
+        """The settings that differ from the checkpoint's."""
         self._losses: list[dict[str, Tensor]] = []
-        """Those that no line of the log holds yet."""
+        """The losses of each step since the last line of the log."""
         self._data: dict[str, dict[str, Any]] = {}
-        """What the pictures are."""
-        if checkpoint:
-            self.learner.resume(checkpoint)
-            self.step = checkpoint["step"]
-            self._losses = [{name: part.to(self.device) for name, part in parts.items()} for parts in checkpoint["losses"]]
-            self._data = checkpoint.get("data", {})
-        self.learner.share()
+        """The number and the hash of each domain's training pictures."""
         self._stop = False
 
-    def _look_at(self, *domains: tuple[str, Domain]) -> None:
-        """Raises ConfigError where the pictures are others than those that the run was begun with."""
-        found = {name: {"pictures": domain.listed, "sha256": domain.fingerprint} for name, domain in domains}
-        check_pictures(self._data, found, self.force)
-        self._data = found
+        checkpoint = checkpoints.load_checkpoint(run)
+        if checkpoint:
+            self.changes = checkpoints.check_resumable(checkpoint, config, self.ranks, force)
+        else:
+            checkpoints.check_new(run)
+        self.learner = Learner(config, self.device, self.dtype, self.rank)
+        if checkpoint:
+            self.learner.load_state_dict(checkpoint)
+            self.step = checkpoint["step"]
+            self._losses = [{name: loss.to(self.device) for name, loss in losses.items()} for losses in checkpoint["losses"]]
+            self._data = checkpoint.get("data", {})
+        elif config.start:
+            self.learner.load_weights(starting_weights(config.start, config))
+        self.learner.wrap()
 
     def save(self) -> Path:
-        """Write the checkpoint. Raises NonFiniteLoss, and leaves the one before, where the losses since the last line are not finite."""
+        """Write the checkpoint. Raises NonFiniteLoss, and keeps the old one, if a loss since the last log line is not finite."""
         if self._losses:
             self._mean_losses()
-        state = self._origin() | self.learner.state() | {"losses": self._losses}
-        return save_checkpoint(self.run, state) if self.rank == 0 else self.run / CHECKPOINT
+        state = self._metadata() | self.learner.state_dict() | {"losses": self._losses}
+        return checkpoints.save_checkpoint(self.run, state) if self.rank == 0 else self.run / checkpoints.CHECKPOINT
 
-    def _origin(self) -> dict[str, Any]:
-        """What weights are kept with: what they were trained with."""
+    def _metadata(self) -> dict[str, Any]:
         return {"config": self.config.model_dump(mode="json"), "step": self.step, "data": self._data, "records": records()}
 
     def train(self) -> None:
-        """Train until `steps`, or until Ctrl-C, after which the same command resumes."""
+        """Train until `steps`, or until SIGINT or SIGTERM."""
         config = self.config
         console = Console(soft_wrap=True, quiet=self.rank > 0)
         precision = str(self.dtype).removeprefix("torch.")
         console.print(f"{self.run}: step {self.step} of {config.steps} on {self.device} in {precision}, {self.ranks} process(es)")
         if self.changes:
             console.print(f"changed since the checkpoint: {'; '.join(self.changes)}")
-        if told := told_critics(config):
-            console.print(told)
+        if critics := describe_critics(config):
+            console.print(critics)
         x, y = load_domains(config, self.rank, self.ranks, self.device)
-        self._look_at((config.source_domain, x), (config.target_domain, y))
+        domains = {config.source_domain: x, config.target_domain: y}
+        data = {name: {"pictures": domain.listed, "sha256": domain.fingerprint} for name, domain in domains.items()}
+        checkpoints.check_pictures(self._data, data, self.force)
+        self._data = data
         console.print(f"{x.listed} pictures of {config.source_domain}, {y.listed} of {config.target_domain}")
         samples = read_samples(config)
-        judging = self._judging() if config.evaluate_every and self.rank == 0 else None
+        evaluator: Evaluator | None = None
+        if config.evaluate_every and self.rank == 0:
+            options = EvaluationOptions(config.evaluate_count, device=str(self.device))
+            evaluator = Evaluator(run_folders(config), options, self.learner.model.features)
         log: RunLog | None = None
-        handlers = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, self._request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             if self.rank == 0:
-                if not self.step:  # figures of an earlier run in this folder
+                if not self.step:  # an earlier run may have left an evaluation in this folder
                     (self.run / EVALUATION).unlink(missing_ok=True)
                 log = RunLog(self.run, self.step)
-                with whole(self.run / CONFIG) as file:
-                    file.write(config.to_yaml().encode())
-            with progress(console) as shown:
-                bar = shown.add_task("", total=config.steps, completed=self.step)
+                write_atomic(self.run / CONFIG, config.to_yaml().encode())
+            with progress_bar(console) as progress:
+                task = progress.add_task("", total=config.steps, completed=self.step)
                 for pair in batches(x, y, self.step, self.device):
                     if self.step >= config.steps or distributed.any_of(self._stop):
                         break
                     self._losses.append(self.learner.train_step(*pair, self.step, measure=not self._losses))
                     self.step += 1
-                    shown.update(bar, completed=self.step)
-                    if self._due(config.log_every):
+                    progress.update(task, completed=self.step)
+                    if self._is_due(config.log_every):
                         means = self._mean_losses()
                         self._losses = []
-                        shown.update(bar, description=told_losses(means))
+                        progress.update(task, description=format_losses(means))
                         if log:
                             log.losses(self.step, config.lr_at(self.step - 1), means)
-                    if log and self._due(config.sample_every):
+                    if log and self._is_due(config.sample_every):
                         log.sheet(self.step, run_sheet(dict(self.learner.averaged.items()), samples))
-                    judged = config.evaluate_every and self._due(config.evaluate_every)
-                    if self.step % config.checkpoint_every == 0 or judged:
+                    evaluate = config.evaluate_every and self._is_due(config.evaluate_every)
+                    if self.step % config.checkpoint_every == 0 or evaluate:
                         self.save()
-                    if log and judging and judged:
-                        log.evaluation(self.step, self._evaluate(judging))
+                    if log and evaluator and evaluate:
+                        log.evaluation(self.step, self._evaluate(evaluator))
             self.save()
         except OSError as error:
-            raise not_written(self.run, error) from None
+            raise checkpoints.write_error(self.run, error) from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             if log:
-                with suppress(OSError):  # which was told already, unless it is of no more than the curves
+                with suppress(OSError):  # the error above is enough
                     log.close()
         distributed.leave()
-        ended = "done" if self.step >= config.steps else "stopped; the same command resumes"
-        console.print(f"step {self.step} of {config.steps}: {ended} ({self.run / CHECKPOINT})")
+        outcome = "done" if self.step >= config.steps else "stopped; the same command resumes"
+        console.print(f"step {self.step} of {config.steps}: {outcome} ({self.run / checkpoints.CHECKPOINT})")
 
-    def _judging(self) -> Judging:
-        """By EfficientNet, and by VGG-19 where critics or lambda_content have it."""
-        means = Means(self.config.evaluate_count, device=str(self.device))
-        return Judging(run_folders(self.config), means, self.learner.model.features)
-
-    def _evaluate(self, judging: Judging) -> dict[str, dict[str, Any]]:
-        """The averaged generators' figures, by direction; they are kept as the best where none before were better."""
-        translates = run_translates(self.config, dict(self.learner.averaged.items()))
-        evaluation = judging.judge(translates, self.run, {"steps": self.step})
-        score, best = mean(each["score"] for each in evaluation["directions"].values()), load_checkpoint(self.run, BEST)
+    def _evaluate(self, evaluator: Evaluator) -> dict[str, dict[str, Any]]:
+        """Return the figures of the averaged generators by direction. Keep the generators if their score is the best so far."""
+        translators = run_translators(self.config, dict(self.learner.averaged.items()))
+        evaluation = evaluator.evaluate(translators, self.run, {"steps": self.step})
+        score, best = (
+            mean(figures["score"] for figures in evaluation["directions"].values()),
+            checkpoints.load_checkpoint(self.run, checkpoints.BEST),
+        )
         if not best or score > best["score"]:
-            kept = {"ema": self.learner.ema.state_dict(), "evaluation": evaluation, "score": score}
-            save_checkpoint(self.run, self._origin() | kept, BEST)
+            state = {"ema": self.learner.ema.state_dict(), "evaluation": evaluation, "score": score}
+            checkpoints.save_checkpoint(self.run, self._metadata() | state, checkpoints.BEST)
         return evaluation["directions"]
 
-    def _due(self, every: int) -> bool:
+    def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
 
     def _mean_losses(self) -> dict[str, float]:
-        """The mean of each loss since the log's last line, over all processes, read only now, so that no step waits.
-        Raises NonFiniteLoss."""
-        names = list(dict.fromkeys(name for step in self._losses for name in step))
-        parts = [torch.stack([step[name] for step in self._losses if name in step]).mean() for name in names]
-        values = distributed.average(torch.stack(parts))
-        means = dict(zip(names, values.tolist(), strict=True))
-        if not all(map(math.isfinite, means.values())):
-            saved = self.run / CHECKPOINT
-            good = f"the last good checkpoint is {saved}" if saved.exists() else "there is no checkpoint yet"
-            raise NonFiniteLoss(f"a loss was not finite before step {self.step}: {means}; {good}. Try a lower lr, or precision=fp32.")
-        return means
+        """Return the mean of each loss since the last log line, over all processes. Raises NonFiniteLoss.
+        Losses stay on the device until here, so that steps do not wait for them."""
+        names = list(dict.fromkeys(name for losses in self._losses for name in losses))
+        means = [torch.stack([losses[name] for losses in self._losses if name in losses]).mean() for name in names]
+        values = dict(zip(names, distributed.average(torch.stack(means)).tolist(), strict=True))
+        if not all(map(math.isfinite, values.values())):
+            hint = f"{checkpoints.last_checkpoint(self.run)}. Try a lower lr, or precision=fp32."
+            raise NonFiniteLoss(f"a loss was not finite before step {self.step}: {values}; {hint}")
+        return values
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        """The first signal ends the run after the step; the second ends it at once."""
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop after the current step on the first signal, and at once on the second."""
         if self._stop:
             raise KeyboardInterrupt
         self._stop = True

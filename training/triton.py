@@ -1,4 +1,4 @@
-"""What NVIDIA's Triton needs beside a manifest to serve a folder of bundles as its model repository.
+"""The configuration file with which NVIDIA's Triton serves a folder of bundles as its model repository.
 
 https://github.com/triton-inference-server/server/blob/main/docs/user_guide/model_configuration.md
 """
@@ -7,11 +7,11 @@ from models.bundle import ONNX, Manifest
 
 CONFIG = "config.pbtxt"
 MAX_BATCH_SIZE = 8
-"""Pictures of one shape in a run: Triton counts pictures, not pixels."""
+"""Pictures of one shape in a batch: Triton counts pictures, not pixels."""
 
 
 def triton_config(manifest: Manifest) -> str:
-    """The `ModelConfig` of a direction in protobuf's text format: its newest version, in dynamic batches that wait for nothing."""
+    """Return a direction's `ModelConfig` in protobuf's text format: its newest version, in dynamic batches without a delay."""
     newest = max(manifest.versions, key=lambda version: version.version)
     return f"""\
 # Triton does not pad: height and width must be multiples of {newest.multiple}, and at least {newest.smallest_side}.

@@ -59,7 +59,7 @@ def test_exported_again_where_its_pictures_are_flat_or_gone_it_is_one_more_versi
     run, models = earlier_version(finished_run, tmp_path / "run"), shutil.copytree(exported, tmp_path / "models")
     bundles = export.export_run(run, models, source=flat, target=tmp_path / "gone")
     assert [bundle.version.version for bundle in bundles] == [2, 2]
-    assert "gone is not there" in caplog.text
+    assert "gone does not exist" in caplog.text
     assert "--target" in caplog.text
     manifest = json.loads((models / "day2dusk" / "model.json").read_text())
     assert [version["version"] for version in manifest["versions"]] == [1, 2]
@@ -88,7 +88,7 @@ def test_weights_are_written_in_the_layout_that_others_read(
     names = [f"latest_net_G_{letter}{suffix}" for letter in "AB" for suffix in (".safetensors", ".pth")]
     assert [path.name for path in write_weights(tmp_path / "usual", tmp_path)] == names
     assert [path.name for path in write_weights(tmp_path / "own", tmp_path / "own")] == names[::2]
-    assert "no .pth files: others have no downsampling=blurred" in caplog.text
+    assert "no .pth files: other programs have no downsampling=blurred" in caplog.text
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
     for run, files in (("usual", (tmp_path / names[0], tmp_path / names[1])), ("own", (tmp_path / "own" / names[0],))):
         _, generators, _ = load_generators(tmp_path / run)
@@ -100,11 +100,11 @@ def test_weights_are_written_in_the_layout_that_others_read(
 def test_what_cannot_be_written_is_found_out_before_the_work(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(graph, "to_onnx", None)
-    with pytest.raises(ConfigError, match="file is no folder"):
+    with pytest.raises(ConfigError, match="file is not a folder"):
         export.export_run(finished_run, tmp_path / "file")
-    with pytest.raises(ConfigError, match="file is no folder"), locked(tmp_path / "file" / "run"):
+    with pytest.raises(ConfigError, match="file is not a folder"), locked(tmp_path / "file" / "run"):
         pass
-    with pytest.raises(ConfigError, match="file is no folder"):
+    with pytest.raises(ConfigError, match="file is not a folder"):
         next(sample_folder(ROOT / "models" / "photo2monet", PICTURES, tmp_path / "file", 64))
 
 
@@ -112,7 +112,7 @@ def test_sample_takes_one_picture_and_never_writes_over_what_it_reads(tmp_path: 
     bundle = ROOT / "models" / "photo2monet"
     picture = shutil.copy(PICTURES / "china.jpg", tmp_path / "china.jpg")
     assert list(sample_folder(bundle, picture, tmp_path, 64)) == [tmp_path / "china.png"]
-    with pytest.raises(ConfigError, match=r"china\.png would be written over"):
+    with pytest.raises(ConfigError, match=r"china\.png would be overwritten"):
         next(sample_folder(bundle, tmp_path, tmp_path, 64))
     assert [path.name for path in sample_folder(bundle, tmp_path, tmp_path / "out", 64)] == ["china.png", "china.png.png"]
 

@@ -127,18 +127,18 @@ def test_layouts_other_than_the_papers_make_bundles_too(tmp_path: Path, network:
 @pytest.mark.parametrize(
     ("saved", "told"),
     [
-        (patchgan().state_dict(), r"model\.1\.weight \(64, 3, 7, 7\) is missing.*model\.0\.weight \(4, 3, 4, 4\) is one too many"),
+        (patchgan().state_dict(), r"model\.1\.weight \(64, 3, 7, 7\) is missing.*model\.0\.weight \(4, 3, 4, 4\) is unexpected"),
         (cut().state_dict() | {"model.7.filt": torch.ones(8, 1, 4, 4)}, r"model\.7\.filt \(8, 1, 4, 4\) should be \(8, 1, 3, 3\)"),
-        (resnet(affine=True).state_dict(), r"model\.2\.weight \(4,\) is of a batch norm or an affine"),
+        (resnet(affine=True).state_dict(), r"model\.2\.weight \(4,\) belongs to a batch norm or an affine"),
         (resnet(colours=1).state_dict(), r"model\.1\.weight \(4, 1, 7, 7\) should be \(4, 3, 7, 7\)"),
-        (unet(3).state_dict() | {"model.model.9.weight": torch.ones(1, 1)}, r"model\.model\.9\.weight \(1, 1\) is one too many"),
-        (resnet().state_dict() | {"model.1.bias": torch.full((4,), torch.nan)}, r"model\.1\.bias holds other than finite"),
-        ({"netG_A": resnet().state_dict(), "netG_B": resnet().state_dict()}, "it holds netG_A, netG_B"),
-        ({"netG": resnet().state_dict(), "G": resnet().state_dict()}, "it holds netG, G"),
+        (unet(3).state_dict() | {"model.model.9.weight": torch.ones(1, 1)}, r"model\.model\.9\.weight \(1, 1\) is unexpected"),
+        (resnet().state_dict() | {"model.1.bias": torch.full((4,), torch.nan)}, r"model\.1\.bias has values that are not finite"),
+        ({"netG_A": resnet().state_dict(), "netG_B": resnet().state_dict()}, "it has netG_A, netG_B"),
+        ({"netG": resnet().state_dict(), "G": resnet().state_dict()}, "it has netG, G"),
         (resnet().state_dict() | {"model.1.bias": torch.ones(4).to_sparse()}, r"model\.1\.bias is sparse"),
-        ({"weight": torch.ones(3, 3)}, r"weight \(3, 3\) is one too many"),
-        ([1, 2], "it holds a list"),
-        (resnet(), "save the state_dict"),
+        ({"weight": torch.ones(3, 3)}, r"weight \(3, 3\) is unexpected"),
+        ([1, 2], "it has a list"),
+        (resnet(), "save only the state_dict"),
     ],
     ids=["critic", "filters", "affine", "one colour", "UNet", "nan", "two", "ambiguous", "sparse", "one tensor", "list", "module"],
 )
@@ -177,7 +177,7 @@ def test_files_of_other_kinds_are_called_by_their_names(tmp_path: Path) -> None:
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     file, left = tmp_path / "net.pth", tmp_path / "left"
     for save, told in (
-        (torch.save, r"it holds \S+ beside tensors, and none of it was run"),
+        (torch.save, r"it has \S+ in addition to tensors, which was not run"),
         (lambda state, path: path.write_bytes(pickle.dumps(state, 2)), "net.pth"),
     ):
         save(resnet().state_dict() | {"model.1.weight": Code(left)}, file)
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_file_of_weights_is_refused_in_one_line(
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:5000])
     (tmp_path / "text.pth").write_text("horses and zebras\n")
     (tmp_path / "empty.pth").touch()
-    for name, told in (("cut", "cut off"), ("text", "no file of weights"), ("empty", "no file of weights"), ("none", "No such file")):
+    for name, told in (("cut", "cut off"), ("text", "not a weight file"), ("empty", "not a weight file"), ("none", "No such file")):
         file = tmp_path / f"{name}.pth"
         monkeypatch.setattr(sys, "argv", ["training", "import", "--generator", str(file), "--direction", "horse2zebra"])
         with pytest.raises(SystemExit, match=rf"^error: \S+{name}\.pth.*{told}[^\n]*$"):

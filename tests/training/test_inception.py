@@ -108,7 +108,7 @@ def test_a_file_that_is_no_such_network_is_refused_before_anything_is_judged(
 ) -> None:
     file = _saved(network, tmp_path) if network else tmp_path / "missing.pt"
     with pytest.raises(ConfigError, match=rf"{re.escape(str(file))}.*2048.*--inception"):
-        evaluation.evaluate_run(finished_run, evaluation.Means(2, inception=file))
+        evaluation.evaluate_run(finished_run, evaluation.EvaluationOptions(2, inception=file))
 
 
 def test_psnr_is_the_textbooks() -> None:

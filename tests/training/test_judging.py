@@ -166,7 +166,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 def test_plain_folders_are_judged_by_their_own_pictures_shrunk_where_they_are_large(tmp_path: Path, spied: list[tuple]) -> None:
     _untrained(tmp_path, day=[(700, 600)] * 3, dusk=[(80, 60)] * 3)
-    evaluation.evaluate_run(tmp_path, evaluation.Means(2))
+    evaluation.evaluate_run(tmp_path, evaluation.EvaluationOptions(2))
     day, dusk = (512, 597, 3), (60, 80, 3)
     assert [[[picture.shape for picture in pictures] for pictures in sets] for sets in spied] == [
         [[day] * 2, [dusk] * 2, [dusk] * 2],
@@ -176,14 +176,14 @@ def test_plain_folders_are_judged_by_their_own_pictures_shrunk_where_they_are_la
 
 def test_a_few_are_judged_that_stand_for_the_whole_folder(tmp_path: Path, spied: list[tuple]) -> None:
     _untrained(tmp_path, day=[(32, 32)] * 9, dusk=[(32, 32)] * 2)
-    evaluation.evaluate_run(tmp_path, evaluation.Means(3))
+    evaluation.evaluate_run(tmp_path, evaluation.EvaluationOptions(3))
     assert [[int(pixels[0, 0, 0]) for pixels in pictures] for pictures in spied[0][:2]] == [[0, 75, 150], [0, 25]]
 
 
 def test_a_folder_of_a_single_picture_is_refused(tmp_path: Path) -> None:
     _untrained(tmp_path, day=[(64, 64)] * 2, dusk=[(64, 64)])
     with pytest.raises(ConfigError, match="two in each folder"):
-        evaluation.evaluate_run(tmp_path, evaluation.Means(2))
+        evaluation.evaluate_run(tmp_path, evaluation.EvaluationOptions(2))
 
 
 def test_lpips_is_measured_there_and_back_or_told_what_it_needs(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +191,12 @@ def test_lpips_is_measured_there_and_back_or_told_what_it_needs(finished_run: Pa
     judge = Judge(pictures, pictures, pictures, {}, lpips=lambda a, b: float(np.abs(b.astype(int) - a).max()))
     assert judge.figures(brighter, brighter)[0]["cycle_lpips"] == 20
     monkeypatch.setattr("training.judging.likeness.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--lpips takes AlexNet from torchvision.*pip install torchvision"):
-        evaluation.evaluate_run(finished_run, evaluation.Means(2, lpips=True))
+    with pytest.raises(ConfigError, match=r"--lpips needs AlexNet from torchvision.*pip install torchvision"):
+        evaluation.evaluate_run(finished_run, evaluation.EvaluationOptions(2, lpips=True))
 
 
 def test_a_runs_figures_can_be_left_elsewhere(finished_run: Path, tmp_path: Path, spied: list[tuple]) -> None:
-    evaluation.evaluate_run(finished_run, evaluation.Means(2), output=tmp_path / "out")
+    evaluation.evaluate_run(finished_run, evaluation.EvaluationOptions(2), output=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "day2dusk.jpg", "dusk2day.jpg"}
     assert len(spied) == 2
 
@@ -204,7 +204,7 @@ def test_a_runs_figures_can_be_left_elsewhere(finished_run: Path, tmp_path: Path
 def test_a_file_that_is_no_vgg_is_refused_by_name(finished_run: Path, tmp_path: Path) -> None:
     torch.save({"0.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ConfigError, match=r"other\.pth.*vgg19"):
-        evaluation.evaluate_run(finished_run, evaluation.Means(2, features=tmp_path / "other.pth"))
+        evaluation.evaluate_run(finished_run, evaluation.EvaluationOptions(2, features=tmp_path / "other.pth"))
 
 
 def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
@@ -223,7 +223,7 @@ def test_a_shipped_bundle_is_judged_with_a_sheet_and_its_card_tells_the_same(
     card = _card(figures)
     told_kid = " | ".join(f"{figures[key]:.1f}" for key in ("kid", "kid_floor", "kid_base"))
     assert f"| KID × 10³ (EfficientNet) | {told_kid} | {closed(figures, 'kid')} |" in card
-    assert re.search("What still fails, by these figures: .*grain", card)
+    assert re.search("Worse than they should be: .*grain", card)
 
 
 @pytest.mark.parametrize("words", [(), ("--model", "models/photo2monet"), ("--run", "x", "--model", "models/photo2monet")])

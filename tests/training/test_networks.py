@@ -128,7 +128,7 @@ def test_critics_are_heads_on_the_features_of_a_frozen_network(tmp_path: Path) -
     config = load_config("lite", source="x", target="y", features=str(tmp_path / "vgg19.pth"))
     model = CycleGAN(config)
     with torch.no_grad():
-        answers = model.D_Y(model.view(torch.rand(2, 3, 128, 96) * 2 - 1).seen)
+        answers = model.D_Y(model.view(torch.rand(2, 3, 128, 96) * 2 - 1).critic_input)
     assert answers.shape == (2, 4, 32, 24)
     assert parameters(model.D_Y) < 1_000_000
     assert not any("weight_" in name or "features" in name for name in model.state_dict())
@@ -147,7 +147,7 @@ def test_features_of_both_layouts_of_files_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "reason"), [("nowhere.pth", "cannot be read"), ("junk.pth", "holds no VGG-19"), ("vgg19", "torchvision")]
+    ("features", "reason"), [("nowhere.pth", "cannot be read"), ("junk.pth", "has no VGG-19"), ("vgg19", "torchvision")]
 )
 def test_without_a_file_of_features_one_is_told_where_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: str, reason: str

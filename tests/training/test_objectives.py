@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.conftest import tiny_config
-from training.cyclegan import CycleGAN, Lesson
+from training.cyclegan import CycleGAN
 from training.objectives import (
     OBJECTIVES,
     HistoryPool,
@@ -165,7 +165,7 @@ def test_a_teachers_translation_is_a_target_beside_the_critic(domains: tuple[Pat
     x, y, taught = (torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(3))
     with torch.no_grad():
         alone, *_ = model.generator_losses(model.view(x), model.view(y))
-        losses, _, fake_y = model.generator_losses(model.view(x), model.view(y), Lesson(y=taught))
+        losses, _, fake_y = model.generator_losses(model.view(x), model.view(y), teacher_y=taught)
     assert float(losses.total - alone.total) == pytest.approx(3 * float((fake_y.pixels - taught).abs().mean()), rel=1e-3)
     assert "teacher_X" not in losses.parts
 

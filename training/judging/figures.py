@@ -1,4 +1,4 @@
-"""All figures of a direction, what they mean, and one number of them to choose checkpoints by."""
+"""The figures of a direction, their meaning, and a score to choose checkpoints by."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from training.data import Pixels
 from training.judging import measures
-from training.judging.features import balanced, content, content_kept, kernel_distance, see, stacked, style
+from training.judging.features import balance, compute_maps, content, content_kept, kernel_distance, stack, style
 from training.judging.inception import Inception, fid, kid
 from training.judging.likeness import Likeness, Translate, psnr, shift_consistency, ssim
 
 Figures = dict[str, float]
 SHIFTED = 24
-"""Pictures that shift consistency is measured on, at most: each is translated once more."""
+"""The most pictures to measure shift consistency on, since each is translated once more."""
 
 DISTANCES = {
     "kid": "KID × 10³ (EfficientNet)",
@@ -23,16 +23,17 @@ DISTANCES = {
     "fid": "FID",
     "inception_kid": "KID × 10³ (Inception)",
 }
-"""Distances to the target's test pictures, lower is nearer; each with a floor, its training pictures', and a base, the sources'."""
+"""Distances to the target's test pictures; lower is better. The floor is the distance of the target's training pictures, and the base
+that of the untranslated sources."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """How a figure is told."""
+    """How a figure is shown."""
 
     key: str
     name: str
-    means: str
+    meaning: str
     digits: int = 2
 
 
@@ -63,10 +64,10 @@ ROWS = (
 
 
 class Judge:
-    """The figures of one direction: of whatever translates, the pictures and what networks see in them being the same each time.
+    """Computes the figures of one direction. The features of real pictures are computed once.
 
-    `source` and `target` are test pictures, `target_train` the target's training pictures; two of each at least. `networks` gives the
-    maps of a picture by figure: "kid" (EfficientNet-Lite0), "style" (VGG-19), or none of either. `lpips` is measured there and back.
+    `source` and `target` are test pictures, `target_train` training pictures; at least two of each. `networks` are by figure: "kid"
+    (EfficientNet-Lite0) and "style" (VGG-19), or neither.
     """
 
     def __init__(
@@ -78,42 +79,45 @@ class Judge:
         self._inception = inception
         self._likenesses = {"cycle_psnr": psnr, "cycle_ssim": ssim} | ({"cycle_lpips": lpips} if lpips else {})
         self._reals: dict[str, list[Tensor]] = {}
-        self._wanted: dict[str, Tensor] = {}
+        self._targets: dict[str, Tensor] = {}
         self._contents: dict[str, list[Tensor]] = {}
-        self._real: Figures = {}
+        self._baselines: Figures = {}
         for key, network in networks.items():
-            self._reals[key] = stacked(map(style, see(network, target_train)))
-            self._wanted[key] = balanced(stacked(map(style, see(network, target))), self._reals[key])
-            seen = [(style(levels), content(levels)) for levels in see(network, source)]
-            self._contents[key] = [shown for _, shown in seen]
-            base = self._distance(key, stacked(own for own, _ in seen))
-            self._real |= {f"{key}_floor": self._distance(key, self._reals[key]), f"{key}_base": base}
+            self._reals[key] = stack(map(style, compute_maps(network, target_train)))
+            self._targets[key] = balance(stack(map(style, compute_maps(network, target))), self._reals[key])
+            analyzed = [(style(levels), content(levels)) for levels in compute_maps(network, source)]
+            self._contents[key] = [kept for _, kept in analyzed]
+            base = self._distance(key, stack(styles for styles, _ in analyzed))
+            self._baselines |= {f"{key}_floor": self._distance(key, self._reals[key]), f"{key}_base": base}
         if inception is not None:
-            self._seen = inception(target)
-            self._real |= self._by_inception(target_train, "_floor") | self._by_inception(source, "_base")
-        self._real |= {"chroma_floor": measures.chroma(target), "chroma_base": measures.chroma(source)}
-        for period in measures.PERIODS:
-            self._real |= {f"weave_{period}_floor": measures.weave(target, period), f"weave_{period}_base": measures.weave(source, period)}
-        self._real |= dict(zip(("grain_base", "grain_90_base"), measures.grain(source, source), strict=True))
+            self._target_features = inception(target)
+            self._baselines |= self._inception_distances(target_train, "_floor") | self._inception_distances(source, "_base")
+        for suffix, pictures in (("_floor", target), ("_base", source)):
+            self._baselines[f"chroma{suffix}"] = measures.chroma(pictures)
+            self._baselines |= {f"weave_{period}{suffix}": measures.weave(pictures, period) for period in measures.PERIODS}
+        self._baselines |= dict(zip(("grain_base", "grain_90_base"), measures.grain(source, source), strict=True))
 
     def figures(self, there: Translate, back: Translate | None = None) -> tuple[Figures, list[Pixels]]:
-        """The figures, and the translations. `x_floor` is what real pictures of the target have of a figure, `x_base` what untranslated
-        sources have. Without `back` there are no cycle figures. What cannot be measured on these pictures is left out."""
+        """Return the figures and the translations. Figures that cannot be measured on these pictures are left out.
+
+        `x_floor` is the value of figure `x` for real pictures of the target, `x_base` for untranslated sources. The cycle figures need
+        `back`.
+        """
         translations = [there(pixels[None])[0] for pixels in self.source]
         pairs = (self.source, translations)
-        figures = dict(self._real)
+        figures = dict(self._baselines)
         for key, network in self._networks.items():
             styles, kept = [], []
-            for levels, shown in zip(see(network, translations), self._contents[key], strict=True):
+            for levels, source_content in zip(compute_maps(network, translations), self._contents[key], strict=True):
                 styles.append(style(levels))
-                kept.append(content_kept(shown, content(levels)))
-            figures[key] = self._distance(key, stacked(styles))
+                kept.append(content_kept(source_content, content(levels)))
+            figures[key] = self._distance(key, stack(styles))
             figures["content" if key == "kid" else "content_vgg"] = float(np.mean(kept))
         if self._inception is not None:
-            figures |= self._by_inception(translations, "")
+            figures |= self._inception_distances(translations, "")
         figures |= {
             "contrast": measures.contrast_kept(*pairs),
-            "colour": measures.colour_kept(*pairs),
+            "colour": measures.color_kept(*pairs),
             "chroma": measures.chroma(translations),
             "frame": measures.frame(there),
             "shift_psnr": shift_consistency(there, self.source[:SHIFTED], translations[:SHIFTED]),
@@ -127,34 +131,33 @@ class Judge:
         return {name: round(figure, 3) for name, figure in figures.items() if math.isfinite(figure)}, translations
 
     def _distance(self, key: str, styles: list[Tensor]) -> float:
-        return kernel_distance(balanced(styles, self._reals[key]), self._wanted[key])
+        return kernel_distance(balance(styles, self._reals[key]), self._targets[key])
 
-    def _by_inception(self, pictures: list[Pixels], part: str) -> Figures:
+    def _inception_distances(self, pictures: list[Pixels], suffix: str) -> Figures:
         assert self._inception is not None
         features = self._inception(pictures)
-        return {f"fid{part}": fid(features, self._seen), f"inception_kid{part}": kid(features, self._seen)}
+        return {f"fid{suffix}": fid(features, self._target_features), f"inception_kid{suffix}": kid(features, self._target_features)}
 
 
 def share_closed(figures: Mapping[str, float], key: str) -> float | None:
-    """How much of the way from base to floor the translations have come, 1 for all of it; None where the base is no farther than
-    the floor, or there is none."""
+    """Return the share of the distance from base to floor that the translations close. None if the base is not above the floor."""
     value, floor, base = (figures.get(key + part, math.nan) for part in ("", "_floor", "_base"))
     return (base - value) / (base - floor) if base > floor else None
 
 
 def closed(figures: Mapping[str, float], key: str) -> str:
-    """The same as told, like 81%; – for None."""
+    """Format `share_closed`, like 81%, or – for None."""
     share = share_closed(figures, key)
     return "–" if share is None else f"{share:.0%}"
 
 
 def table(figures: Mapping[str, float]) -> list[tuple[Row, list[str]]]:
-    """The figures that there are, each with its value, floor, base, and for distances how much is closed, as they are told."""
+    """Return a row for each existing figure, with its formatted value, floor, base, and for distances the closed share."""
     rows = []
     for row in ROWS:
         if row.key in figures:
-            told = [f"{figures[key]:.{row.digits}f}" if key in figures else "" for key in (row.key, f"{row.key}_floor", f"{row.key}_base")]
-            rows.append((row, [*told, closed(figures, row.key) if row.key in DISTANCES else ""]))
+            cells = [f"{figures[key]:.{row.digits}f}" if key in figures else "" for key in (row.key, f"{row.key}_floor", f"{row.key}_base")]
+            rows.append((row, [*cells, closed(figures, row.key) if row.key in DISTANCES else ""]))
     return rows
 
 
@@ -169,18 +172,21 @@ FAULTS: dict[str, tuple[float, float, Callable[[float], float]]] = {
     "frame": (3.0, 60.0, float),
     "shift_psnr": (32.0, 16.0, lambda value: -value),
 }
-"""What a direction may have of each fault, how much beyond that costs one tenth of the score, and which way is worse."""
+"""For each fault: the allowed value, the excess that costs a tenth of the score, and a function that grows as the figure gets worse."""
 
 
 def faults(figures: Mapping[str, float]) -> list[str]:
-    """The names of the figures that are beyond what `FAULTS` allows."""
+    """Return the names of the figures that are worse than `FAULTS` allows."""
     beyond = {key for key, (allowed, _, worse) in FAULTS.items() if key in figures and worse(figures[key]) > worse(allowed)}
     return [row.name for row in ROWS if row.key in beyond]
 
 
 def score(figures: Mapping[str, float]) -> float:
-    """One number to choose a checkpoint by, higher is better: the share of the distances closed, 1 at the floor, less a tenth for each
-    fault beyond what `FAULTS` allows, in proportion up to twice that; and for chroma that is not the target's."""
+    """Return a number to choose a checkpoint by; higher is better.
+
+    It is the mean closed share of the distances, at most 1 each, minus up to two tenths for each fault, in proportion to its excess over
+    what `FAULTS` allows, and for a chroma that differs from the target's.
+    """
     shares = [share for key in DISTANCES if (share := share_closed(figures, key)) is not None]
     total = float(np.mean([min(share, 1.0) for share in shares])) if shares else 0.0
     for key, (allowed, tenth, worse) in FAULTS.items():

@@ -1,4 +1,4 @@
-"""How alike two pictures are, pixel by pixel, and how a translation bears a picture that is moved."""
+"""Similarity of two pictures, and how steady translations of shifted pictures are."""
 
 import math
 from collections.abc import Callable
@@ -13,41 +13,41 @@ from training.config import ConfigError
 from training.data import Pixels, to_tensor
 
 Translate = Callable[[Pixels], Pixels]
-"""(n, h, w, 3) bytes to the same."""
+"""Translates (n, h, w, 3) bytes."""
 Likeness = Callable[[Pixels, Pixels], float]
-"""Of two pictures of one size, (h, w, 3) bytes each."""
+"""Compares two pictures of the same size, (h, w, 3) bytes each."""
 
 SHIFTS = ((1, 1), (2, 2), (3, 3), (1, 3), (3, 1))
-"""Rows and columns that pictures are moved by, in turn."""
+"""Rows and columns that pictures are shifted by, in turn."""
 EDGE = 12
-"""Pixels at each edge that are not compared: there a moved picture shows something else."""
+"""Pixels at each edge that are not compared, since the shifted picture shows something else there."""
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
+    """Return the peak signal-to-noise ratio in dB; infinite for equal pictures."""
     error = float(np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def ssim(a: Pixels, b: Pixels) -> float:
-    """Structural similarity (Wang et al., IEEE Transactions on Image Processing 2004); 1 for equal pictures."""
-    from torchmetrics.functional.image import structural_similarity_index_measure  # which takes seconds
+    """Return the structural similarity (Wang et al., IEEE Transactions on Image Processing 2004); 1 for equal pictures."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes seconds
 
     x, y = (torch.tensor(pixels).permute(2, 0, 1)[None].float() for pixels in (a, b))
     return float(cast(Tensor, structural_similarity_index_measure(x, y, data_range=255.0)))
 
 
 def load_lpips() -> Likeness:
-    """LPIPS by AlexNet (Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018), 0 for equal
-    pictures; the network comes through torchvision. Raises ConfigError where that is not installed, or has no weights."""
+    """Return LPIPS with torchvision's AlexNet; 0 for equal pictures. Raises ConfigError if torchvision or the weights are missing.
+    Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018."""
     if not find_spec("torchvision"):
-        raise ConfigError("--lpips takes AlexNet from torchvision, which is not installed: pip install torchvision, or leave it out")
+        raise ConfigError("--lpips needs AlexNet from torchvision, which is not installed: pip install torchvision, or leave it out")
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:
         metric = LearnedPerceptualImagePatchSimilarity(net_type="alex")
-    except (OSError, RuntimeError) as error:  # it could not be fetched, or is not what it should be
-        raise ConfigError(f"--lpips: torchvision has no weights of AlexNet here ({error}): leave it out") from None
+    except (OSError, RuntimeError) as error:  # the download failed or is damaged
+        raise ConfigError(f"--lpips: torchvision cannot load the weights of AlexNet ({error}): leave it out") from None
 
     def lpips(a: Pixels, b: Pixels) -> float:
         with torch.no_grad():
@@ -57,15 +57,12 @@ def load_lpips() -> Likeness:
 
 
 def shift_consistency(translate: Translate, sources: list[Pixels], translations: list[Pixels]) -> float:
-    """Mean PSNR in dB between the translation of a picture moved by 1 to 3 pixels, and its translation, moved.
-
-    It is low where texture is locked to a grid of pixels. At most 60, which stands for equality. NaN where no
-    picture is large enough: above 32 pixels a side.
-    """
+    """Return the mean PSNR in dB between the translation of a picture shifted by 1 to 3 pixels, and the shifted translation.
+    Texture that is tied to the pixel grid makes it low. At most 60, which means equality. NaN if no picture is larger than 32 pixels."""
     ratios = []
     for i, (source, translation) in enumerate(zip(sources, translations, strict=True)):
         rows, columns = SHIFTS[i % len(SHIFTS)]
-        height, width = (side - 8 for side in source.shape[:2])  # a multiple of 4 where the picture's sides are
+        height, width = (side - 8 for side in source.shape[:2])  # a multiple of 4 if the picture's sides are
         if min(height, width) > 2 * EDGE:
             box = np.s_[rows : rows + height, columns : columns + width]
             inner = np.s_[EDGE : height - EDGE, EDGE : width - EDGE]
