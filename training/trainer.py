@@ -142,10 +142,8 @@ class Trainer:
         """Return the figures of the averaged generators by direction. Keep the generators if their score is the best so far."""
         translators = run_translators(self.config, dict(self.learner.averaged.items()))
         evaluation = evaluator.evaluate(translators, self.run, {"steps": self.step})
-        score, best = (
-            mean(figures["score"] for figures in evaluation["directions"].values()),
-            checkpoints.load_checkpoint(self.run, checkpoints.BEST),
-        )
+        score = mean(figures["score"] for figures in evaluation["directions"].values())
+        best = checkpoints.load_checkpoint(self.run, checkpoints.BEST)
         if not best or score > best["score"]:
             state = {"ema": self.learner.ema.state_dict(), "evaluation": evaluation, "score": score}
             checkpoints.save_checkpoint(self.run, self._metadata() | state, checkpoints.BEST)
