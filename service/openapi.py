@@ -1,4 +1,4 @@
-"""What the OpenAPI page says beyond what FastAPI knows by itself."""
+"""Additions to the OpenAPI document that FastAPI generates."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from service.routes.inference import ERROR
 
 
 def install(app: FastAPI) -> None:
-    """Describe problems, and the keys that a service may ask for (https://fastapi.tiangolo.com/how-to/extending-openapi/)."""
-    plain = app.openapi
+    """Describe problems and API keys (https://fastapi.tiangolo.com/how-to/extending-openapi/)."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = plain()
+        document = generate()
         document["components"]["schemas"] |= {schema["title"]: schema for schema in (PROBLEM, ERROR)}
         document["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer", "description": "One of CYCLEGAN_API_KEYS, where the service asks for one."},
+            "bearer": {"type": "http", "scheme": "bearer", "description": "One of CYCLEGAN_API_KEYS, if the service requires a key."},
             "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
         }
         document["security"] = [{}, {"bearer": []}, {"header": []}]
