@@ -3,8 +3,7 @@
 if __name__ == "__main__":
     import signal
 
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process during the imports
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process during the imports
 
     import typer
 

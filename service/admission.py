@@ -1,13 +1,12 @@
 """Admission: whether there is time for a request, decided once, before its pictures are decoded; and a limit on pixels in memory."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from operator import attrgetter
 from typing import Literal
 
-from service.costs import FLOOR, Cost, Rate, Work
+from service.costs import FLOOR, Rate, Work
 from service.errors import Busy
 from service.telemetry import METRICS
 
@@ -15,8 +14,7 @@ PUNCTUALITY = 0.7  # plan with this part of the time until a deadline, since rat
 
 
 class Admission:
-    """Keeps all admitted work that is not done yet. There is one in each process. Durations always follow from the current rates, not from
-    those at the time of admission."""
+    """Tracks the admitted work of the process that is not done. Durations follow from current rates, not from those at admission."""
 
     def __init__(self, codecs: int, lanes: int) -> None:
         self._workers = {"codec": codecs, "lane": lanes}
@@ -27,10 +25,11 @@ class Admission:
     def idle(self) -> bool:
         return not self._requests
 
-    def seconds(self, works: Sequence[Work], cost_seconds: Callable[[Cost], float] = attrgetter("seconds")) -> float:
-        """Return how long `works` take on an idle machine. Pictures run in parallel, but the steps of one picture follow each other."""
-        each = [sum(cost_seconds(cost) / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
-        return max([sum(cost_seconds(cost) / self._workers[cost.by] for work in works for cost in work.costs), *each])
+    def seconds(self, works: Sequence[Work], best: bool = False) -> float:
+        """Return how long `works` take on an idle machine, at its current or best speed. Pictures run in parallel, but the steps of one
+        picture follow each other."""
+        each = [sum(cost.seconds(best) / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
+        return max([sum(cost.seconds(best) / self._workers[cost.by] for work in works for cost in work.costs), *each])
 
     def check(self, direction: str, seconds: float, works: Sequence[Work] = ()) -> None:
         """Raise Busy if `works`, after all admitted work, would take longer than `seconds`."""
@@ -70,25 +69,19 @@ class PixelBudget:
 
     def __init__(self, pixels: int) -> None:
         self._free = self._total = pixels
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._turn = asyncio.Lock()
+        self._released = asyncio.Event()
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
         pixels = min(pixels, self._total)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pixels, turn))
-        self._admit()
+        async with self._turn:  # the lock's order is first come, first served
+            while self._free < pixels:
+                self._released.clear()
+                await self._released.wait()
+            self._free -= pixels
         try:
-            await turn
             yield
         finally:
-            if turn.done() and not turn.cancelled():
-                self._free += pixels
-            self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
-            pixels, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= pixels
-                turn.set_result(None)
+            self._free += pixels
+            self._released.set()

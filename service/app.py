@@ -8,13 +8,14 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
-from service import __version__, openapi, problems
+from service import __version__, problems
 from service.engine.engine import Engine
 from service.keys import Keys
 from service.machine import usable_cpus, usable_memory
@@ -66,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.uploads = Budget(settings.max_uploads_bytes)
     app.state.draining = app.state.failed = False
     problems.install(app)
-    openapi.install(app)
+    _extend_openapi(app)
     for routes in (translate, directions, health, inference, repository, page):
         app.include_router(routes.router)
     if settings.cors_origins:
@@ -77,9 +78,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _extend_openapi(app: FastAPI) -> None:
+    """Describe problems and API keys in the OpenAPI document (https://fastapi.tiangolo.com/how-to/extending-openapi/)."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"] |= {schema["title"]: schema for schema in (problems.PROBLEM, inference.ERROR)}
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "One of CYCLEGAN_API_KEYS, if the service requires a key."},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
+        }
+        document["security"] = [{}, {"bearer": []}, {"header": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
 def _handle_signals(app: FastAPI, drain_seconds: float) -> None:
-    """On SIGTERM, report not ready, and stop the server `drain_seconds` later, when load balancers have noticed; until then, answer all
-    requests. On SIGHUP, reload keys and models."""
+    """On SIGTERM, report not ready, and stop `drain_seconds` later, when load balancers have noticed. On SIGHUP, reload keys and models."""
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread receives signals
     loop = asyncio.get_running_loop()
@@ -91,9 +108,8 @@ def _handle_signals(app: FastAPI, drain_seconds: float) -> None:
             loop.call_soon_threadsafe(loop.call_later, drain_seconds, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)
-    if hasattr(signal, "SIGHUP"):
-        tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
-        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(_reload(app))))
+    tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(_reload(app))))
 
 
 async def _exit_if_nothing_works(app: FastAPI, seconds: float) -> None:

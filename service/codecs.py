@@ -30,7 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-PID = struct.Struct("!i")
+PID_BYTES = 4
 RETRY_SECONDS = 1.0  # until the next attempt if a process cannot be started
 
 
@@ -110,7 +110,7 @@ class Codecs:
         """Kill a codec and start another."""
         codec.channel.close()
         try:
-            self._control.sendall(PID.pack(codec.pid))
+            self._control.sendall(codec.pid.to_bytes(PID_BYTES))
         except OSError:  # the parent process has ended
             _kill(codec.pid)
         self._add()
@@ -148,10 +148,10 @@ class Codecs:
 
     def _fork(self, channel: socket.socket) -> int:
         """Start a process that serves `channel`, and return its id. Raises OSError."""
-        socket.send_fds(self._control, [PID.pack(0)], [channel.fileno()])
-        if not (pid := self._control.recv(PID.size)):
+        socket.send_fds(self._control, [bytes(PID_BYTES)], [channel.fileno()])
+        if not (pid := self._control.recv(PID_BYTES)):
             raise ConnectionResetError("the codecs' parent process has ended")
-        return PID.unpack(pid)[0]
+        return int.from_bytes(pid)
 
 
 class _Codec:
@@ -214,11 +214,10 @@ def _run_parent(control: socket.socket, memory: int) -> None:
 
     codecs: set[int] = set()
     while True:
-        message, sockets, _, _ = socket.recv_fds(control, PID.size, 1)
+        message, sockets, _, _ = socket.recv_fds(control, PID_BYTES, 1)
         if not message:
             break
-        (pid,) = PID.unpack(message)
-        if pid:
+        if pid := int.from_bytes(message):
             _kill(pid)
             codecs.discard(pid)
             continue
@@ -228,7 +227,7 @@ def _run_parent(control: socket.socket, memory: int) -> None:
             _run_codec(socket.socket(fileno=sockets[0]), memory)
         os.close(sockets[0])
         codecs.add(pid)
-        control.sendall(PID.pack(pid))
+        control.sendall(pid.to_bytes(PID_BYTES))
     for pid in codecs:
         _kill(pid)
 

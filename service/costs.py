@@ -24,13 +24,9 @@ class Rate:
         self._seconds *= DECAY
         self._best *= DECAY
 
-    def seconds(self, pixels: int) -> float:
-        """Predict the time at the machine's current speed."""
-        return max(pixels, FLOOR) * self._seconds / self._pixels
-
-    def best_seconds(self, pixels: int) -> float:
-        """Predict the time at the machine's best speed."""
-        return max(pixels, FLOOR) * self._best
+    def seconds(self, pixels: int, best: bool = False) -> float:
+        """Predict the time at the machine's current speed, or at its best."""
+        return max(pixels, FLOOR) * (self._best if best else self._seconds / self._pixels)
 
 
 class Cost(NamedTuple):
@@ -40,18 +36,12 @@ class Cost(NamedTuple):
     rate: Rate
     pixels: int
 
-    @property
-    def seconds(self) -> float:
-        return self.rate.seconds(self.pixels)
-
-    @property
-    def best_seconds(self) -> float:
-        return self.rate.best_seconds(self.pixels)
+    def seconds(self, best: bool) -> float:
+        return self.rate.seconds(self.pixels, best)
 
 
 class Rates(dict[str, Rate]):
-    """Rates by kind of codec work: `header`, `compare`, `decode jpeg`, `encode png`, and narrower kinds such as `decode jpeg /4`. A kind
-    without measurements has the rate of the wider kind, or that of PNG."""
+    """Rates by kind of codec work, such as `decode jpeg /4`. A kind without measurements has the rate of `decode jpeg`, or of PNG."""
 
     def __init__(self) -> None:
         super().__init__(header=Rate(FLOOR, 0.001), compare=Rate(10**6, 0.01))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 
 from pictures.decode import fitted
 from service.admission import PUNCTUALITY, Admission
@@ -39,9 +38,8 @@ class Estimates:
         return Cost("lane", generator.rate, self._engine.count_pixels(generator, height, width))
 
     def check(self, works: Sequence[Work], advice: Callable[[], str]) -> None:
-        """Raise TooMuch, with the `advice`, if `works` take too long even at the machine's best speed. If they only take too long at its
-        current speed, the client may try again."""
-        seconds = self._admission.seconds(works, attrgetter("best_seconds"))
+        """Raise TooMuch, with the `advice`, if `works` take too long even at the machine's best speed; else, a later try may succeed."""
+        seconds = self._admission.seconds(works, best=True)
         if seconds <= self._seconds:
             return
         pictures = "This picture" if len(works) == 1 else f"These {len(works)} pictures"
@@ -57,7 +55,7 @@ class Estimates:
         def fits(count: int, size: int | None) -> bool:
             resized = parameters.model_copy(update={"size": size or "original"})
             works = [Work(self.steps(header, resized, generators)) for header in headers[:count]]
-            return self._admission.seconds(works, attrgetter("best_seconds")) <= PUNCTUALITY * self._seconds
+            return self._admission.seconds(works, best=True) <= PUNCTUALITY * self._seconds
 
         advice, size = [], parameters.longest_side
         if count := next((count for count in range(len(headers) - 1, 0, -1) if fits(count, size)), 0):

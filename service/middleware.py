@@ -19,8 +19,7 @@ log = structlog.get_logger()
 
 
 class Observer:
-    """ASGI middleware. Adds X-Request-ID and the headers in `request.state.headers` to the response. Logs one line for each request, with
-    the values in `request.state.facts` and `request.state.stages`; a slow request is a warning."""
+    """ASGI middleware that adds X-Request-ID and `request.state.headers` to each response, and logs `request.state.facts` and `.stages`."""
 
     def __init__(self, app: ASGIApp, slow_seconds: float) -> None:
         self.app = app
@@ -34,10 +33,8 @@ class Observer:
         request_id = received.get(b"x-request-id", "")
         if not VALID_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(128):032x}"
-        facts: dict[str, Any] = {}
-        stages: dict[str, float] = {}
-        headers: dict[str, str] = {}
-        scope.setdefault("state", {}).update(request_id=request_id, facts=facts, stages=stages, headers=headers)
+        state: dict[str, Any] = {"request_id": request_id, "facts": {}, "stages": {}, "headers": {}}
+        scope.setdefault("state", {}).update(state)
         method = scope["method"]
         scope = _adjust_scope(scope, received.get(b"x-forwarded-prefix", ""))
         started_at, status = time.monotonic(), 499  # the status if the client disconnects before the response starts
@@ -46,7 +43,7 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                extra = {"x-request-id": request_id} | headers
+                extra = {"x-request-id": request_id} | state["headers"]
                 message["headers"] = [*message["headers"], *((name.lower().encode(), value.encode()) for name, value in extra.items())]
             await send(message)
 
@@ -57,7 +54,7 @@ class Observer:
             status = 500
             raise
         finally:
-            self._record(scope, method, status, time.monotonic() - started_at, facts, stages)
+            self._record(scope, method, status, time.monotonic() - started_at, state["facts"], state["stages"])
 
     def _record(self, scope: Scope, method: str, status: int, seconds: float, facts: dict[str, Any], stages: dict[str, float]) -> None:
         path = getattr(scope.get("route"), "path", "other")

@@ -38,11 +38,6 @@ class Parameters(BaseModel):
         """Return the answer's format for an upload in the format `uploaded`."""
         return self.format or (uploaded if uploaded in SUFFIXES else "png")
 
-    @property
-    def needs_original(self) -> bool:
-        """Whether the answer is made from the original, too."""
-        return self.keep_colors or self.strength < 1
-
 
 def accepted_format(accept: str) -> str | None:
     """Return the format with the highest q in an Accept header, or None."""

@@ -160,7 +160,7 @@ class Pipeline:
             translated_at = time.monotonic()
             file_format, enlarged = parameters.format_for(header.format), picture.original_size if parameters.output == "input" else None
             original = None
-            if parameters.needs_original:
+            if parameters.keep_colors or parameters.strength < 1:
                 original = source if enlarged not in (None, pixels.shape[1::-1]) else picture.pixels
             content = await self._run_codec(
                 f"encode {file_format}", math.prod(output_size(header, parameters)), codec_tasks.finish_and_encode,

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pictures.errors import NotAPicture, PictureError, TooLongForFormat, TooManyPixels
-from service.errors import Problem
+from service.errors import Busy, Problem
 
 MEDIA_TYPE = "application/problem+json"
 PROBLEM = {
@@ -28,16 +28,7 @@ PROBLEM = {
         "limit": {"type": "integer", "description": "The largest number of bytes, files or pixels that is accepted."},
         "retry_after": {"type": "integer", "description": "Seconds to wait before the next try."},
     },
-    "examples": [
-        {
-            "type": "urn:cyclegan:problem:busy",
-            "title": "Busy",
-            "status": 503,
-            "detail": "The service has no time for more at the moment: send the request again in 2 s.",
-            "request_id": "0f8d2c9be8a44d5b9d3a7d8f5c1e6a70",
-            "retry_after": 2,
-        }
-    ],
+    "examples": [Busy(2).document("0f8d2c9be8a44d5b9d3a7d8f5c1e6a70")],
 }
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}

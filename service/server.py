@@ -15,8 +15,7 @@ from service.settings import Settings
 
 def serve(settings: Settings) -> None:
     """Serve until a signal ends it. Exits with status 3, like uvicorn, if the service cannot start."""
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app handles it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app handles it
     app = create_app(settings)
     config = uvicorn.Config(
         app,

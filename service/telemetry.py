@@ -1,4 +1,4 @@
-"""Prometheus metrics, traces, logs, and the Server-Timing header."""
+"""Prometheus metrics, traces and logs."""
 
 import logging
 import sys
@@ -19,10 +19,7 @@ class Metrics:
     request_seconds = Histogram("cyclegan_request_seconds", "Time from request to response", ["path"], buckets=SECONDS)
     key_requests = Counter("cyclegan_key_requests", "HTTP responses by the name of the request's key", ["key", "status"])
     stage_seconds = Histogram(
-        "cyclegan_stage_seconds",
-        "Time of a picture by stage: upload, admission, codec, queue, lane, encode",
-        ["stage", "direction"],
-        buckets=SECONDS,
+        "cyclegan_stage_seconds", "Time by stage: upload, admission, codec, queue, lane, encode", ["stage", "direction"], buckets=SECONDS
     )
     upload_bytes = Gauge("cyclegan_upload_bytes", "Bytes of bodies that are being read or processed")
     queue_seconds = Histogram("cyclegan_queue_seconds", "Time waiting for a lane", ["direction"], buckets=SECONDS)
@@ -56,19 +53,13 @@ def exemplar() -> dict[str, str] | None:
 
 
 def observe_stages(direction: str, seconds: dict[str, float], started_at: float) -> None:
-    """Record the stages of a picture, one after the other from `started_at` (a time.monotonic() value): as metrics, and as spans within the
-    request's span."""
+    """Record successive stages from `started_at` on (a time.monotonic() value), as metrics and as spans within the request's span."""
     start = time.time_ns() - round((time.monotonic() - started_at) * 1e9)
     for stage, duration in seconds.items():
         METRICS.stage_seconds.labels(STAGES.get(stage, stage), direction).observe(duration, exemplar())
         if trace_id():
             span, start = TRACER.start_span(stage, start_time=start), start + round(duration * 1e9)
             span.end(start)
-
-
-def server_timing(seconds: dict[str, float]) -> str:
-    """Return the Server-Timing header, with durations in milliseconds."""
-    return ", ".join(f"{name};dur={duration * 1000:.1f}" for name, duration in seconds.items())
 
 
 def configure_logging(log_format: str, level: int = logging.INFO) -> None:

@@ -14,8 +14,7 @@ from service.telemetry import METRICS
 
 log = structlog.get_logger()
 
-Traffic = dict[str, dict[int, float]]
-"""Shares, 0 to 1, by direction and version: how many of the requests that name no version get this one."""
+Traffic = dict[str, dict[int, float]]  # by direction and version, the share, 0 to 1, of the requests that name no version
 
 
 def read_traffic(entries: Sequence[str]) -> Traffic:
@@ -49,8 +48,7 @@ class Catalog:
         self._traffic = traffic or {}
         self._served: dict[str, dict[int, Generator]] = {}
         self._unloaded: set[str] = set()
-        self.refused: dict[str, str] = {}
-        """The reason, by bundle, why it or one of its versions is not served."""
+        self.refused: dict[str, str] = {}  # by bundle, why it or one of its versions is not served
 
     @property
     def directions(self) -> list[str]:

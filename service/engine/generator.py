@@ -23,8 +23,7 @@ class Generator:
     def __init__(self, bundle: Bundle, providers: list[str], threads: int, precision: str = "auto", devices: Sequence[int] = (0,)) -> None:
         """Raises one of ONNX Runtime's errors."""
         self.bundle = bundle
-        self.rate = Rate(1, 0.001)
-        """The rate of a lane's runs: `warm_up` measures it first, then the lanes keep it up to date."""
+        self.rate = Rate(1, 0.001)  # of a lane's runs; `warm_up` measures it first, then the lanes keep it up to date
         gpu = on_gpu(providers)
         self.precision, self.why = choose_precision(bundle.version, precision, gpu, has_vnni())
         self._sessions = [open_session(self._path, providers, threads if gpu else 1, device) for device in (devices if gpu else [0])]

@@ -7,7 +7,6 @@ has passed leave the queue and are never computed.
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,8 +29,7 @@ class Job:
     deadline: float
     arrived: float
     answer: asyncio.Future[Pixels]
-    statistics: NDArray[np.float32] | None = None
-    """For a tile, the instance norms' statistics of its whole picture, (s,); after the run, the statistics that were used."""
+    statistics: NDArray[np.float32] | None = None  # (s,), of a tile's whole picture; after the run, those that were used
     started: float = math.nan
     finished: float = math.nan
 
@@ -66,7 +64,7 @@ class Queue:
         self.clock = clock
         self.pixels = 0  # cost of all jobs that wait or run
         self._groups: dict[tuple, dict[Job, None]] = {}  # a dict as an ordered set lets any job leave quickly
-        self._free_lanes: deque[asyncio.Future[None]] = deque()  # the one that has waited longest comes first
+        self._submitted = asyncio.Event()
         self._finished = asyncio.Event()
 
     @property
@@ -85,24 +83,15 @@ class Queue:
         job.answer.add_done_callback(lambda _: self._on_answer_done(job))
         METRICS.queue_length.inc()
         METRICS.queue_pixels.inc(job.cost)
-        self._wake_lane()
+        self._submitted.set()
         return job
 
     async def take(self) -> list[Job]:
         """Wait for the next batch: as many jobs as fit from the group whose oldest job has waited longest."""
         while not (batch := self._next_batch()):
-            wake_up = asyncio.get_running_loop().create_future()
-            self._free_lanes.append(wake_up)
-            await wake_up
+            self._submitted.clear()
+            await self._submitted.wait()
         return batch
-
-    def _wake_lane(self) -> None:
-        """Wake only one lane, since the others would find nothing to take."""
-        while self._free_lanes:
-            wake_up = self._free_lanes.popleft()
-            if not wake_up.done():  # not cancelled
-                wake_up.set_result(None)
-                return
 
     def _next_batch(self) -> list[Job]:
         now = self.clock()

@@ -1,7 +1,6 @@
 """Open a bundle's files as ONNX Runtime sessions: with which provider, in which precision, and why."""
 
 import ctypes
-import math
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 MIN_SPEEDUP = 1.2  # of INT8 over fp32 at export
-CPU_BATCH_SECONDS = 0.02  # on a CPU, larger batches are no faster: batches only save overhead for small pictures
+CPU_BATCH_SECONDS = 0.02  # of work in a batch; on a CPU, larger batches are no faster: they only save overhead for small pictures
 ARENA = 2**30  # initial bytes of address space that all sessions on the CPU share
 
 
@@ -44,11 +43,6 @@ def choose_providers(requested: tuple[str, ...]) -> tuple[list[str], str]:
 def count_lanes(providers: list[str], threads: int, devices: int = 1) -> int:
     """Return the number of lanes: two for each GPU, so that copies overlap with computation; one for each thread of a CPU."""
     return 2 * devices if on_gpu(providers) else threads
-
-
-def longest_batch(providers: list[str]) -> float:
-    """Return how many seconds of work a batch may contain."""
-    return math.inf if on_gpu(providers) else CPU_BATCH_SECONDS
 
 
 def on_gpu(providers: list[str]) -> bool:

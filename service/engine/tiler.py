@@ -26,24 +26,16 @@ RAMP = 32  # width of the stripe, in the middle of an overlap, in which one tile
 ONE = 256  # the weight 1 in the canvas's fixed-point numbers
 
 
-def is_large(generator: Generator, height: int, width: int, max_batch_pixels: int) -> bool:
-    """Return whether a picture of this size is translated in tiles. Without a graph for tiles, all pictures run whole."""
-    return generator.has_tiling and math.prod(generator.padded(height, width)) > max_batch_pixels
-
-
-def count_pixels(generator: Generator, height: int, width: int, max_batch_pixels: int) -> int:
-    """Return how many pixels the runs process for a picture of this size: more than it has if it is tiled, since tiles overlap."""
-    height, width = generator.padded(height, width)
-    if not is_large(generator, height, width, max_batch_pixels):
-        return max(height * width, FLOOR)
+def count_tile_pixels(generator: Generator, height: int, width: int) -> int:
+    """Return the number of pixels in all tiles of a padded picture, more than it has, since tiles overlap."""
     version = generator.bundle.version
     side = padded_side(SIDE, version.multiple, version.smallest_side)
     tiles = _count(height, side, version.multiple) * _count(width, side, version.multiple)
-    return max_batch_pixels + tiles * max(min(side, height) * min(side, width), FLOOR)
+    return tiles * max(min(side, height) * min(side, width), FLOOR)
 
 
 async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels, deadline: float) -> Translation:
-    """Translate `pixels`, (h, w, 3), of a picture that `is_large`. Raises Problem."""
+    """Translate `pixels`, (h, w, 3), of a picture that is too large for one run. Raises Problem."""
     version = generator.bundle.version
     constraints = version.multiple, version.smallest_side
     queue_seconds, inference_seconds = 0.0, 0.0

@@ -13,14 +13,15 @@ from service.routes.dependencies import PipelineDep, check_key
 
 router = APIRouter(tags=["directions"])
 
+RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 503)}
+FILE_RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 404, 422, 503)}
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 
 class File(BaseModel):
     """One ONNX file of a bundle."""
 
-    path: str
-    """Relative to the bundle's folder: `3/model.onnx`."""
+    path: str  # relative to the bundle's folder: `3/model.onnx`
     size: int = Field(description="In bytes.")
     sha256: str
     precision: Precision
@@ -50,26 +51,16 @@ class Direction(BaseModel):
     files: list[File] = Field(description="The graph's files; empty if the service does not publish its weights.")
 
 
-@router.get(
-    "/directions",
-    operation_id="directions",
-    dependencies=[Depends(check_key)],
-    responses={status: PROBLEM_RESPONSES[status] for status in (401, 503)},
-)
+@router.get("/directions", operation_id="directions", dependencies=[Depends(check_key)], responses=RESPONSES)
 async def directions(pipeline: PipelineDep) -> list[Direction]:
     """List every loaded direction with its newest version."""
     pipeline.engine.check_ready()
-    newest = {each.direction: each for each in sorted(pipeline.engine.generators, key=lambda generator: generator.version)}
+    newest = {each.direction: each for each in reversed(pipeline.engine.catalog.generators)}
     on_device = pipeline.settings.on_device
     return [describe(each.bundle, each.precision, each.provider, on_device) for _, each in sorted(newest.items())]
 
 
-@router.get(
-    "/models/{direction}/{version}/{file}",
-    operation_id="model_file",
-    response_class=FileResponse,
-    responses={status: PROBLEM_RESPONSES[status] for status in (401, 404, 422, 503)},
-)
+@router.get("/models/{direction}/{version}/{file}", operation_id="model_file", response_class=FileResponse, responses=FILE_RESPONSES)
 async def model_file(request: Request, pipeline: PipelineDep, direction: str, version: int, file: str) -> FileResponse:
     """Serve one of the files that GET /directions lists. A file never changes. Samples need no key, since browsers send none for images."""
     bundle = pipeline.engine.generator(direction, version).bundle

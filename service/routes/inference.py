@@ -114,7 +114,7 @@ async def metadata(model: Model, pipeline: PipelineDep) -> Response:
     tensor = {"datatype": "UINT8", "shape": [-1, -1, -1, 3]}
     return JSONResponse({
         "name": model.direction,
-        "versions": [str(each.version) for each in pipeline.engine.generators if each.direction == model.direction],
+        "versions": [str(each.version) for each in pipeline.engine.catalog.generators if each.direction == model.direction],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "pictures"} | tensor],
         "outputs": [{"name": "translations"} | tensor],

@@ -38,8 +38,7 @@ router = APIRouter(include_in_schema=False)
 class File:
     """One of the page's files."""
 
-    path: str
-    """Relative to web/, without the .gz of a file that is stored gzipped: `vendor/x.wasm`."""
+    path: str  # relative to web/, without the .gz of a file that is stored gzipped: `vendor/x.wasm`
     stored: Path
 
     @property

@@ -35,14 +35,13 @@ router = APIRouter(
 
 
 class IndexQuery(BaseModel):
-    ready: bool = False
-    """List only models that are ready."""
+    ready: bool = False  # list only models that are ready
 
 
 @router.post("/index", operation_id="repository_index")
 async def index(pipeline: PipelineDep, query: IndexQuery | None = None) -> list[dict[str, Any]]:
     """List every version in the models folder with its state."""
-    return [entry for entry in pipeline.engine.index() if entry["state"] == "READY" or not (query and query.ready)]
+    return [entry for entry in pipeline.engine.catalog.index() if entry["state"] == "READY" or not (query and query.ready)]
 
 
 @router.post("/models/{name}/load", operation_id="repository_load")

@@ -21,7 +21,7 @@ from service.pipeline import Answer, Pipeline, Upload
 from service.problems import PROBLEM_RESPONSES, single_picture, to_problem
 from service.routes.dependencies import PipelineDep, check_rate
 from service.routes.uploads import read_uploads
-from service.telemetry import observe_stages, server_timing
+from service.telemetry import observe_stages
 
 T = TypeVar("T")
 
@@ -38,36 +38,23 @@ BODY = {
     },
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The translation, or a ZIP of several.", "content": PICTURE | {"application/zip": {"schema": BINARY}}},
     304: {"description": "If-None-Match contains the answer's ETag; nothing was computed."},
     **PROBLEM_RESPONSES,
 }
+CYCLE_RESPONSES = RESPONSES | {200: {"description": "The picture, translated there and back.", "content": PICTURE}}
 PARAMETERS = frozenset(Parameters.model_fields)
 
 router = APIRouter(tags=["pictures"], dependencies=[Depends(check_rate)])
 
 
-@router.post(
-    "/translate",
-    operation_id="translate",
-    response_class=Response,
-    openapi_extra=BODY,
-    responses={
-        200: {"description": "The translation, or a ZIP of several.", "content": PICTURE | {"application/zip": {"schema": BINARY}}},
-        **RESPONSES,
-    },
-)
+@router.post("/translate", operation_id="translate", response_class=Response, openapi_extra=BODY, responses=RESPONSES)
 async def translate(request: Request, pipeline: PipelineDep, parameters: Annotated[Parameters, Query()]) -> Response:
     """Translate one or more pictures. Several come back as a ZIP in upload order, with `translations.json`."""
     return await _respond(request, pipeline, parameters)
 
 
-@router.post(
-    "/cycle",
-    operation_id="cycle",
-    response_class=Response,
-    openapi_extra=BODY,
-    responses={200: {"description": "The picture, translated there and back.", "content": PICTURE}, **RESPONSES},
-)
+@router.post("/cycle", operation_id="cycle", response_class=Response, openapi_extra=BODY, responses=CYCLE_RESPONSES)
 async def cycle(request: Request, pipeline: PipelineDep, parameters: Annotated[Parameters, Query()]) -> Response:
     """Translate a picture there and back, F(G(x)). `X-Cycle-Error` is the mean absolute difference, 0 to 255."""
     return await _respond(request, pipeline, parameters, back=True)
@@ -115,8 +102,7 @@ def _etag(query: str, generators: Iterable[Generator], uploads: Iterable[Upload]
 
 
 def _observe(request: Request, answers: Sequence[Answer], started_at: float) -> None:
-    """Record how long each stage took, in the metrics and, for the slowest picture, in the log. The time since `started_at` that is neither
-    upload nor one of a picture's own stages was spent waiting for admission."""
+    """Record the time of each stage, in the metrics and, for the slowest picture, in the log. Admission is the time between the others."""
     stages, direction = request.state.stages, request.state.facts["direction"]
     seconds = time.monotonic() - started_at - stages["upload"]
     stages["admission"] = max(0, seconds - max((sum(answer.seconds.values()) for answer in answers), default=seconds))
@@ -130,7 +116,8 @@ def _observe(request: Request, answers: Sequence[Answer], started_at: float) -> 
 def _picture_response(answer: Answer | Exception, name: str) -> Response:
     if isinstance(answer, Exception):
         raise answer
-    headers = _disposition(f"{name}.{SUFFIXES[answer.format]}") | {"Server-Timing": server_timing(answer.seconds)}
+    headers = _disposition(f"{name}.{SUFFIXES[answer.format]}")
+    headers["Server-Timing"] = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in answer.seconds.items())
     if answer.cycle_error is not None:
         headers["X-Cycle-Error"] = f"{answer.cycle_error:.2f}"
     return Response(answer.content, media_type=f"image/{answer.format}", headers=headers)

@@ -96,8 +96,7 @@ class _Picture:
 
 
 class _Form(MultiPartParser):
-    """Parser for multipart/form-data (RFC 7578). Every part with a filename or a file's media type is a picture; field names do not
-    matter."""
+    """A parser for multipart/form-data (RFC 7578). Every part with a filename or a file's media type is a picture, whatever its name."""
 
     def __init__(self, request: Request, body: AsyncGenerator[bytes, None], settings: Settings, parameters: frozenset[str]) -> None:
         super().__init__(request.headers, body, max_fields=MAX_FIELDS, max_part_size=settings.max_upload_bytes)
