@@ -1,10 +1,9 @@
-"""`python -m service` is `cyclegan serve`."""
+"""`python -m service` does the same as `cyclegan serve`."""
 
-if __name__ == "__main__":  # what codecs need not import
+if __name__ == "__main__":
     import signal
 
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process while it loads
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process during the imports
 
     import typer
 

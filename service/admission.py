@@ -1,56 +1,53 @@
-"""Whether a request is let in: once, as a whole, before its pictures are decoded; and how many pixels are held at once."""
+"""Admission: whether there is time for a request, decided once, before its pictures are decoded; and a limit on pixels in memory."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from operator import attrgetter
 from typing import Literal
 
-from service.costs import FLOOR, Cost, Rate, Work
+from service.costs import FLOOR, Rate, Work
 from service.errors import Busy
 from service.telemetry import METRICS
 
-PUNCTUALITY = 0.7
-"""How much of the time until a deadline is planned with: rates vary."""
+PUNCTUALITY = 0.7  # plan with this part of the time until a deadline, since rates vary
 
 
 class Admission:
-    """One a process: knows all work that was let in and is not done. How long it takes is told by the rates as they are now, not as
-    they were when it was let in."""
+    """Tracks the admitted work of the process that is not done. Durations follow from current rates, not from those at admission."""
 
     def __init__(self, codecs: int, lanes: int) -> None:
         self._workers = {"codec": codecs, "lane": lanes}
         self._requests = 0
-        self._left: Counter[tuple[Literal["codec", "lane"], Rate]] = Counter()
-        """Pixels."""
+        self._pending: Counter[tuple[Literal["codec", "lane"], Rate]] = Counter()  # in pixels
 
     @property
     def idle(self) -> bool:
         return not self._requests
 
-    def seconds(self, works: Sequence[Work], of: Callable[[Cost], float] = attrgetter("seconds")) -> float:
-        """What they take when nothing else is done: side by side, though one picture goes from codec to lanes to codec."""
-        alone = [sum(of(cost) / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
-        return max([sum(of(cost) / self._workers[cost.by] for work in works for cost in work.costs), *alone])
+    def seconds(self, works: Sequence[Work], best: bool = False) -> float:
+        """Return how long `works` take on an idle machine, at its current or best speed. Pictures run in parallel, but the steps of one
+        picture follow each other."""
+        each = [sum(cost.seconds(best) / (self._workers["lane"] if cost.by == "lane" else 1) for cost in work.costs) for work in works]
+        return max([sum(cost.seconds(best) / self._workers[cost.by] for work in works for cost in work.costs), *each])
 
     def check(self, direction: str, seconds: float, works: Sequence[Work] = ()) -> None:
-        """Raises Busy where `works` could not be done in so many `seconds`, after what is inside."""
+        """Raise Busy if `works`, after all admitted work, would take longer than `seconds`."""
         if self.idle:
             return
-        inside = sum(rate.seconds(pixels) / self._workers[by] for (by, rate), pixels in self._left.items())
-        late = inside + self.seconds(works) - PUNCTUALITY * seconds
-        if late > 0:
+        pending = sum(rate.seconds(pixels) / self._workers[by] for (by, rate), pixels in self._pending.items())
+        excess = pending + self.seconds(works) - PUNCTUALITY * seconds
+        if excess > 0:
             METRICS.rejected.labels(direction, "deadline").inc(max(1, len(works)))
-            raise Busy(late)
+            raise Busy(excess)
 
     @contextmanager
     def admitted(self, direction: str, seconds: float, works: Sequence[Work]) -> Iterator[None]:
-        """All of `works` are inside from now on until they are done. Raises Busy, as `check` does."""
+        """Admit all of `works` until they are done or the context ends. Raises Busy like `check`."""
         self.check(direction, seconds, works)
         self._requests += 1
         for cost in [cost for work in works for cost in work.costs]:
-            self._left[cost.by, cost.rate] += max(cost.pixels, FLOOR)
+            self._pending[cost.by, cost.rate] += max(cost.pixels, FLOOR)
         try:
             yield
         finally:
@@ -60,37 +57,31 @@ class Admission:
                     self.done(work)
 
     def done(self, work: Work) -> None:
-        """The next step of `work`, which is inside."""
+        """Remove the next step of `work`, which must be admitted."""
         by, rate, pixels = work.costs.pop(0)
-        self._left[by, rate] -= max(pixels, FLOOR)
-        if not self._left[by, rate]:
-            del self._left[by, rate]
+        self._pending[by, rate] -= max(pixels, FLOOR)
+        if not self._pending[by, rate]:
+            del self._pending[by, rate]
 
 
 class PixelBudget:
-    """Bounds how many pixels are held at once. They come in in the order in which they ask; what is larger than all comes alone."""
+    """Limits how many pixels are in memory at once, first come, first served. A picture larger than the budget is admitted alone."""
 
     def __init__(self, pixels: int) -> None:
-        self._free = self._all = pixels
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._free = self._total = pixels
+        self._turn = asyncio.Lock()
+        self._released = asyncio.Event()
 
     @asynccontextmanager
     async def hold(self, pixels: int) -> AsyncIterator[None]:
-        pixels = min(pixels, self._all)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pixels, turn))
-        self._let_in()
+        pixels = min(pixels, self._total)
+        async with self._turn:  # the lock's order is first come, first served
+            while self._free < pixels:
+                self._released.clear()
+                await self._released.wait()
+            self._free -= pixels
         try:
-            await turn
             yield
         finally:
-            if turn.done() and not turn.cancelled():
-                self._free += pixels
-            self._let_in()
-
-    def _let_in(self) -> None:
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
-            pixels, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= pixels
-                turn.set_result(None)
+            self._free += pixels
+            self._released.set()

@@ -1,11 +1,11 @@
-"""A Python client of the service, sync and async.
+"""A Python client for the service, sync and async.
 
     with Client("http://localhost:8000") as client:
         picture = client.translate(Path("photo.jpg"), "photo2monet", size=512)
         Path(picture.name).write_bytes(picture.content)
 
-A request that the service has no room for (503, 429), or that a connection lost, is sent again: after as many seconds as Retry-After
-asks for, and for `patience` seconds altogether. A translation may be repeated safely. What else goes wrong raises a ClientError.
+The client repeats a request that the service is too busy for (429, 502, 503) or whose connection was lost. It waits as long as Retry-After
+says, and stops after `patience` seconds in total. Repeating a translation is safe. All other errors raise a ClientError.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 import httpx
 
-from service.client_errors import (  # noqa: F401  # users import them from here
+from service.client_errors import (  # noqa: F401  # part of this module's public names
     AuthenticationError,
     BadRequestError,
     ClientError,
@@ -40,73 +40,63 @@ from service.client_errors import (  # noqa: F401  # users import them from here
     checked,
 )
 
-ANSWER_SECONDS = 120.0
-"""That an answer may take; above any deadline of the service's own."""
-LONGEST_PAUSE = 5.0
-"""Between two tries, in seconds, where the service does not say how long to wait."""
-LOST_TRIES = 5
-"""How often a request is sent again whose connection was lost, or never came about: some 6 s in all."""
+ANSWER_SECONDS = 120.0  # time limit for an answer, longer than the service's own deadline
+MAX_PAUSE = 5.0  # seconds between two tries if the service does not say how long to wait
+MAX_CONNECTION_RETRIES = 5  # after lost or failed connections: about 6 s in total
+RETRY_STATUSES = (429, 502, 503)
+CONNECTION_ERRORS = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError)
 
 Source = bytes | Path
 
 
 class Options(TypedDict, total=False):
-    """How a picture is translated, as POST /translate takes it; what is left out is as the service has it."""
+    """The parameters of POST /translate. The service has a default for each that is missing or None."""
 
-    size: int | Literal["original"]
-    format: Literal["jpeg", "png", "webp", "avif"]
+    size: int | Literal["original"] | None
+    format: Literal["jpeg", "png", "webp", "avif"] | None
     quality: int
     output: Literal["size", "input"]
     strength: float
     keep_colors: bool
-    version: int
+    version: int | None
 
 
 @dataclass(frozen=True)
 class TranslatedPicture:
-    """A picture that came back."""
+    """A translation."""
 
     content: bytes
-    format: str
-    """jpeg, png, webp or avif."""
-    name: str
-    """A file's name for it, like `photo.photo2monet.jpg`."""
-    model: str | None = None
-    """Direction, version and precision, like `photo2monet/3/int8`."""
-    request_id: str | None = None
-    """By which the service's log knows the request."""
-    cycle_error: float | None = None
-    """Of /cycle: the mean absolute difference to the picture that was sent, 0 to 255."""
+    format: str  # jpeg, png, webp or avif
+    name: str  # suggested file name, like `photo.photo2monet.jpg`
+    model: str | None = None  # direction, version and precision, like `photo2monet/3/int8`
+    request_id: str | None = None  # identifies the request in the service's log
+    cycle_error: float | None = None  # of /cycle: the mean absolute difference to the upload, 0 to 255
 
 
-_TRIED_AGAIN = (429, 502, 503)
-_LOST = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError)
-
-
-class _Tries:
-    """When a request is sent again."""
+class _Retries:
+    """Decides when to repeat a request."""
 
     def __init__(self, patience: float) -> None:
         self._end = time.monotonic() + patience
         self._count = 0
 
     def pause(self, error: Exception) -> float:
-        """Seconds until the next try. Raises ClientError where there is none. A little is added by chance, lest all who were
-        refused together come back together."""
+        """Return the seconds until the next try, or raise ClientError if there is none. A random part spreads clients that were refused
+        together."""
         self._count += 1
-        seconds = min(LONGEST_PAUSE, 0.1 * 2**self._count)
+        seconds = min(MAX_PAUSE, 0.1 * 2**self._count)
         if isinstance(error, ProblemError):
-            again = error.status in _TRIED_AGAIN
+            retry = error.status in RETRY_STATUSES
             seconds = error.retry_after or seconds
         else:
-            again = isinstance(error, _LOST) and self._count <= LOST_TRIES
+            retry = isinstance(error, CONNECTION_ERRORS) and self._count <= MAX_CONNECTION_RETRIES
         seconds *= random.uniform(1, 1.25)
-        if again and time.monotonic() + seconds < self._end:
+        if retry and time.monotonic() + seconds < self._end:
             return seconds
         if isinstance(error, ProblemError):
             raise error
         reason = str(error) or type(error).__name__
-        raise ConnectionFailed(f"no answer from the service ({reason}): check its address, and that it runs") from error
+        raise ConnectionFailed(f"no answer from the service ({reason}): check its address, and whether it is running") from error
 
 
 def _settings(url: str, key: str | None) -> dict[str, Any]:
@@ -119,33 +109,29 @@ def _settings(url: str, key: str | None) -> dict[str, Any]:
 
 
 def _request(path: str, source: Source, direction: str, options: Options) -> dict[str, Any]:
-    """Raises OSError where the file cannot be read. By its digest caches know the picture."""
+    """Return httpx's arguments for a request. Caches identify the picture by its digest. Raises OSError if the file cannot be read."""
     picture = source.read_bytes() if isinstance(source, Path) else source
     digest = base64.b64encode(hashlib.sha256(picture).digest()).decode()
     return {
         "method": "POST",
         "url": path,
-        "params": {"direction": direction} | {name: _parameter(value) for name, value in options.items() if value is not None},
+        "params": {"direction": direction} | {name: value for name, value in options.items() if value is not None},
         "content": picture,
         "headers": {"Content-Type": "application/octet-stream", "Content-Digest": f"sha-256=:{digest}:"},
     }
 
 
-def _parameter(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _translated(response: httpx.Response, source: Source, direction: str) -> TranslatedPicture:
+def _read_picture(response: httpx.Response, source: Source, direction: str) -> TranslatedPicture:
     headers = response.headers
     file_format = headers["content-type"].removeprefix("image/")
     disposition = Message()
     disposition["content-disposition"] = headers.get("content-disposition", "inline")
-    sent = disposition.get_filename(f"picture.{direction}.{file_format}")
+    name = disposition.get_filename(f"picture.{direction}.{file_format}")
     error = headers.get("x-cycle-error")
     return TranslatedPicture(
         content=response.content,
         format=file_format,
-        name=source.stem + sent.removeprefix("picture") if isinstance(source, Path) else sent,
+        name=source.stem + name.removeprefix("picture") if isinstance(source, Path) else name,
         model=headers.get("x-model"),
         request_id=headers.get("x-request-id"),
         cycle_error=float(error) if error else None,
@@ -153,7 +139,7 @@ def _translated(response: httpx.Response, source: Source, direction: str) -> Tra
 
 
 class Client:
-    """Sync. Threads may share it."""
+    """Sync client. Threads may share it."""
 
     def __init__(self, url: str = "http://localhost:8000", key: str | None = None, patience: float = 60) -> None:
         self.patience = patience
@@ -166,22 +152,21 @@ class Client:
         self._http.close()
 
     def directions(self) -> list[dict[str, Any]]:
-        """As GET /directions has them. Raises ClientError."""
-        directions: list[dict[str, Any]] = self._send(method="GET", url="/directions").json()
-        return directions
+        """Return the list of GET /directions. Raises ClientError."""
+        return self._send(method="GET", url="/directions").json()
 
     def translate(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture. Raises ClientError, and OSError where its file cannot be read."""
-        return _translated(self._send(**_request("/translate", source, direction, options)), source, direction)
+        """Translate one picture. Raises ClientError, and OSError if its file cannot be read."""
+        return _read_picture(self._send(**_request("/translate", source, direction, options)), source, direction)
 
     def cycle(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture there and back. Raises as `translate`."""
-        return _translated(self._send(**_request("/cycle", source, direction, options)), source, direction)
+        """Translate one picture there and back. Raises the same errors as `translate`."""
+        return _read_picture(self._send(**_request("/cycle", source, direction, options)), source, direction)
 
     def translate_many(
         self, sources: Iterable[Source], direction: str, in_flight: int = 4, **options: Unpack[Options]
     ) -> Iterator[TranslatedPicture | ClientError]:
-        """Pictures in their order, `in_flight` at once, each with its translation or what was wrong with it. Raises OSError."""
+        """Yield the translation of each picture, or its error, in order. `in_flight` are sent at once. Raises OSError."""
 
         def outcome(source: Source) -> TranslatedPicture | ClientError:
             try:
@@ -189,29 +174,29 @@ class Client:
             except ClientError as error:
                 return error
 
-        waiting: deque[Future[TranslatedPicture | ClientError]] = deque()
+        pending: deque[Future[TranslatedPicture | ClientError]] = deque()
         pool = ThreadPoolExecutor(in_flight)
         try:
             for source in sources:
-                waiting.append(pool.submit(outcome, source))
-                if len(waiting) > in_flight:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(outcome, source))
+                if len(pending) > in_flight:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _send(self, **request: Any) -> httpx.Response:
-        tries = _Tries(self.patience)
+        retries = _Retries(self.patience)
         while True:
             try:
                 return checked(self._http.request(**request))
             except (httpx.TransportError, ProblemError) as error:
-                time.sleep(tries.pause(error))
+                time.sleep(retries.pause(error))
 
 
 class AsyncClient:
-    """Async, and else the same."""
+    """Async client with the same methods."""
 
     def __init__(self, url: str = "http://localhost:8000", key: str | None = None, patience: float = 60) -> None:
         self.patience = patience
@@ -224,22 +209,21 @@ class AsyncClient:
         await self._http.aclose()
 
     async def directions(self) -> list[dict[str, Any]]:
-        """As GET /directions has them. Raises ClientError."""
-        directions: list[dict[str, Any]] = (await self._send(method="GET", url="/directions")).json()
-        return directions
+        """Return the list of GET /directions. Raises ClientError."""
+        return (await self._send(method="GET", url="/directions")).json()
 
     async def translate(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture. Raises ClientError, and OSError where its file cannot be read."""
-        return _translated(await self._send(**_request("/translate", source, direction, options)), source, direction)
+        """Translate one picture. Raises ClientError, and OSError if its file cannot be read."""
+        return _read_picture(await self._send(**_request("/translate", source, direction, options)), source, direction)
 
     async def cycle(self, source: Source, direction: str, **options: Unpack[Options]) -> TranslatedPicture:
-        """One picture there and back. Raises as `translate`."""
-        return _translated(await self._send(**_request("/cycle", source, direction, options)), source, direction)
+        """Translate one picture there and back. Raises the same errors as `translate`."""
+        return _read_picture(await self._send(**_request("/cycle", source, direction, options)), source, direction)
 
     async def translate_many(
         self, sources: Iterable[Source], direction: str, in_flight: int = 4, **options: Unpack[Options]
     ) -> AsyncIterator[TranslatedPicture | ClientError]:
-        """Pictures in their order, `in_flight` at once, each with its translation or what was wrong with it. Raises OSError."""
+        """Yield the translation of each picture, or its error, in order. `in_flight` are sent at once. Raises OSError."""
 
         async def outcome(source: Source) -> TranslatedPicture | ClientError:
             try:
@@ -247,22 +231,22 @@ class AsyncClient:
             except ClientError as error:
                 return error
 
-        waiting: deque[asyncio.Task[TranslatedPicture | ClientError]] = deque()
+        pending: deque[asyncio.Task[TranslatedPicture | ClientError]] = deque()
         try:
             for source in sources:
-                waiting.append(asyncio.create_task(outcome(source)))
-                if len(waiting) >= in_flight:
-                    yield await waiting.popleft()
-            while waiting:
-                yield await waiting.popleft()
+                pending.append(asyncio.create_task(outcome(source)))
+                if len(pending) >= in_flight:
+                    yield await pending.popleft()
+            while pending:
+                yield await pending.popleft()
         finally:
-            for task in waiting:
+            for task in pending:
                 task.cancel()
 
     async def _send(self, **request: Any) -> httpx.Response:
-        tries = _Tries(self.patience)
+        retries = _Retries(self.patience)
         while True:
             try:
                 return checked(await self._http.request(**request))
             except (httpx.TransportError, ProblemError) as error:
-                await asyncio.sleep(tries.pause(error))
+                await asyncio.sleep(retries.pause(error))

@@ -1,4 +1,4 @@
-"""What service.client raises."""
+"""The exceptions of service.client."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import httpx
 
 
 class ClientError(Exception):
-    """What the service, or the way to it, did not do; the message says what to do."""
+    """The service did not give the answer; the message says what to do."""
 
 
 class ConnectionFailed(ClientError):
-    """No answer came: the service cannot be reached, or took too long."""
+    """The service cannot be reached, or took too long."""
 
 
 class ProblemError(ClientError):
-    """The service's problem document (RFC 9457). Each status of the contract has a class of its own below."""
+    """The service answered with a problem document (RFC 9457). The subclasses below stand for one status each."""
 
     def __init__(self, status: int, document: dict[str, Any], retry_after: float | None = None) -> None:
         self.status = status
@@ -22,10 +22,9 @@ class ProblemError(ClientError):
         self.title: str = document.get("title", f"Status {status}")
         self.detail: str = document.get("detail", self.title)
         self.request_id: str | None = document.get("request_id")
-        self.retry_after = retry_after
-        """Seconds until it is worth to ask again."""
+        self.retry_after = retry_after  # seconds to wait before the next try
         self.helps = {key: value for key, value in document.items() if key not in ("type", "title", "status", "detail", "request_id")}
-        """Further members, like `directions` and `limit`."""
+        """Extra members of the document, such as `directions` and `limit`."""
         super().__init__(self.detail)
 
 
@@ -45,14 +44,14 @@ class NotAPictureError(ProblemError): ...
 
 
 class UnprocessableError(ProblemError):
-    """A broken picture, one with too many pixels, or a parameter that is unknown or out of range."""
+    """A broken picture, too many pixels, or a parameter that is unknown or out of range."""
 
 
 class RateLimitError(ProblemError): ...
 
 
 class ServiceUnavailableError(ProblemError):
-    """No room, not ready, or draining."""
+    """The service is too busy, not ready, or draining."""
 
 
 class DeadlinePassedError(ProblemError): ...
@@ -72,15 +71,14 @@ _CLASSES: dict[int, type[ProblemError]] = {
 
 
 def checked(response: httpx.Response) -> httpx.Response:
-    """Raises ProblemError."""
+    """Return a successful response; raise ProblemError for any other."""
     if response.is_success:
         return response
     try:
         document = response.json()
     except ValueError:
-        document = {}
-    if not isinstance(document, dict):
-        document = {}
+        document = None
     seconds = response.headers.get("retry-after", "")
     retry_after = float(seconds) if seconds.isdecimal() else None
-    raise _CLASSES.get(response.status_code, ProblemError)(response.status_code, document, retry_after)
+    error = _CLASSES.get(response.status_code, ProblemError)
+    raise error(response.status_code, document if isinstance(document, dict) else {}, retry_after)

@@ -1,7 +1,7 @@
 """The service on a Ray cluster: `serve run --working-dir . docker/cluster.yaml`, or `serve run service.cluster:app` with Ray's defaults.
 
-Each replica is the whole app of `service.app`, with sessions and a queue of its own; Ray Serve places them, scales them
-on ongoing requests, and starts dead ones again. The settings are those of the environment.
+Each replica is a complete `service.app` with its own sessions and queue. Ray Serve places the replicas, scales them by their number of
+requests, and restarts dead ones. Settings come from the environment.
 """
 
 from fastapi import FastAPI
@@ -10,20 +10,18 @@ from ray import serve
 from service.app import create_app
 
 
-def _build() -> FastAPI:
-    """In the replica: sessions and queues cannot be sent there."""
+def build() -> FastAPI:
+    """Create the app inside the replica, since sessions and queues cannot be pickled."""
     return create_app()
 
 
 @serve.deployment(name="cyclegan")
-@serve.ingress(_build)
+@serve.ingress(build)
 class Replica:
-    """One app. Ray asks it for its health, and ends and replaces it where a lane has died."""
-
     def check_health(self) -> None:
-        """Raises RuntimeError once it can do no work any more."""
-        if not self.app.state.pipeline.engine.alive:  # type: ignore[attr-defined]  # `app` is serve.ingress's
+        """Ray replaces the replica if this raises RuntimeError."""
+        if not self.app.state.pipeline.engine.alive:  # type: ignore[attr-defined]  # serve.ingress adds `app`
             raise RuntimeError("a lane has died")
 
 
-app = Replica.bind()  # type: ignore[attr-defined]  # what serve.deployment makes of it
+app = Replica.bind()  # type: ignore[attr-defined]  # serve.deployment adds `bind`

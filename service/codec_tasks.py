@@ -1,4 +1,4 @@
-"""What codecs do: pictures/ for one upload at a time. Nothing else of the service is known here."""
+"""The tasks of the codec processes: use pictures/ on one upload at a time. This file imports nothing else of the service."""
 
 import math
 import time
@@ -14,15 +14,14 @@ from pictures.decode import Opened, Picture, decode, open_picture
 from pictures.encode import OPTIONS, encode
 
 Image.init()
-SAMPLE = (480, 320)
+SAMPLE = (480, 320)  # width and height
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What an upload says of itself."""
+    """Format and size of an upload."""
 
-    format: str
-    """In lower case: `jpeg`."""
+    format: str  # in lower case, like `jpeg`
     width: int
     height: int
 
@@ -42,8 +41,8 @@ def finish_and_encode(
     translation: Pixels, original: Pixels | bytes | Path | None, output_size: tuple[int, int] | None, strength: float, keep_colors: bool,
     file_format: str, quality: int,
 ) -> bytes:  # fmt: skip
-    """`output_size`: width and height that the translation is enlarged to; None: as it is. `original`: the pixels that were translated
-    or, where the answer is larger than they are, the upload; None where it is not needed."""
+    """Enlarge the translation to `output_size` (width, height) if it is given, combine it with the original, and encode it. `original` is
+    the pixels that were translated, the upload if the answer is larger than they are, or None if it is not needed."""
     if output_size:
         translation = finish.enlarge(translation, output_size)
         if isinstance(original, bytes | Path):
@@ -56,27 +55,27 @@ def finish_and_encode(
 
 
 def difference(a: Pixels, b: Pixels) -> float:
-    """Mean, absolute, 0 to 255."""
+    """Return the mean absolute difference, 0 to 255."""
     return float((np.maximum(a, b) - np.minimum(a, b)).mean())
 
 
 def measure() -> dict[str, tuple[int, float]]:
-    """Of each kind of work: pixels of a sample, and the seconds that it took."""
+    """Return, for each kind of work, the pixels of a sample and the seconds that it took."""
     width, height = SAMPLE
     across = np.linspace(0, 20, width)[None, :, None] * np.array([1, 2, 3])
     waves = 127 + 90 * np.sin(across + np.linspace(0, 9, height)[:, None, None])
     pixels = (waves + np.random.default_rng(0).normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
-    took = {}
+    results = {}
     for file_format in OPTIONS:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         content = encode(pixels, file_format, 90)
-        encoded = time.monotonic()
+        encoded_at = time.monotonic()
         decode_upload(content, pixels.size, None)
-        took[f"encode {file_format}"] = width * height, encoded - begun
-        took[f"decode {file_format}"] = width * height, time.monotonic() - encoded
-    return took
+        results[f"encode {file_format}"] = width * height, encoded_at - started_at
+        results[f"decode {file_format}"] = width * height, time.monotonic() - encoded_at
+    return results
 
 
 def _open(source: bytes | Path, max_pixels: int) -> Opened:
-    """Errors do not tell where the upload lies."""
+    """Open the content rather than the file, so that error texts do not reveal the file's path."""
     return open_picture(source if isinstance(source, bytes) else source.read_bytes(), max_pixels)

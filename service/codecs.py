@@ -1,8 +1,8 @@
-"""A few processes that decode and encode: each can be killed at any moment, and takes nothing with it but its own picture.
+"""A pool of processes that decode and encode pictures. Each can be killed at any moment, which only affects its own picture.
 
-A pool of our own, since one SIGKILL of a worker of Pebble's stops its whole pool, where the worker held the channel that all share,
-and a cancelled task runs on for 60 ms. Here each process has a socket of its own. They are forked, in milliseconds, from a small
-parent that has imported codec_tasks.py: Pillow, numpy and pictures/, and nothing else of the service.
+Pebble's pool does not allow this: killing a worker that holds the shared channel stops the whole pool, and a cancelled task runs on for
+60 ms. Here each process has its own socket. The processes are forked, within milliseconds, from a small parent process that has imported
+codec_tasks.py (Pillow, numpy and pictures/) and nothing else of the service.
 """
 
 import asyncio
@@ -30,18 +30,16 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parent.parent
-HEAD = struct.Struct("!QQ")
-PID = struct.Struct("!i")
-RETRY_SECONDS = 1.0
-"""Until a codec that could not be started is tried again."""
+PID_BYTES = 4
+RETRY_SECONDS = 1.0  # until the next attempt if a process cannot be started
 
 
 class CodecDied(Exception):
-    """The process ended in the middle of a task, or was killed since the task took longer than it may."""
+    """The process ended during a task, or was killed because the task took too long."""
 
 
 class Codecs:
-    """`count` processes, each with no more than `memory` bytes of address space."""
+    """`count` processes, each limited to `memory` bytes of address space."""
 
     def __init__(self, count: int, memory: int) -> None:
         self.count = count
@@ -51,39 +49,39 @@ class Codecs:
         self._numbers = itertools.count()
 
     def start(self) -> None:
-        """Blocks until they are there, for about a second. Raises OSError."""
+        """Start all processes, and block until they run, for about a second. Raises OSError."""
         self._start_parent()
         self._free = [self._new() for _ in range(self.count)]
 
     def stop(self) -> None:
-        """Ends all of them, whatever they are at."""
+        """Kill all processes."""
         self._control.close()
         self._parent.wait()
 
     async def run(self, task: Callable[..., T], *arguments: Any, limit: float, first: bool = False) -> tuple[T, float]:
-        """What `task`, a function of codec_tasks.py, returns in a codec, and for how many seconds that was taken.
+        """Run `task`, a function of codec_tasks.py, and return its result and the seconds that it took.
 
-        Those that go `first` are begun before others that wait. Cancelled, or after `limit` seconds, it is killed.
-        Raises CodecDied, and what the task raises.
+        A task with `first` goes before all others that wait. A task that is cancelled, or takes longer than `limit` seconds, is killed.
+        Raises CodecDied, and whatever the task raises.
         """
         codec = await self._next(first)
-        begun, whole = time.monotonic(), False
+        started_at, complete = time.monotonic(), False
         try:
             async with asyncio.timeout(limit):
                 error, result = await codec.call(task, arguments)
-            whole = True
+            complete = True
         except TimeoutError:
             raise CodecDied(f"it took longer than {limit:.0f} s") from None
         except OSError:
             raise CodecDied("its process ended") from None
         finally:
-            if whole:
-                self._give(codec)
+            if complete:
+                self._release(codec)
             else:
                 self._replace(codec)
         if error:
             raise error
-        return result, time.monotonic() - begun
+        return result, time.monotonic() - started_at
 
     async def _next(self, first: bool) -> "_Codec":
         while self._free:
@@ -96,11 +94,11 @@ class Codecs:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # given one and cancelled at once
-                self._give(turn.result())
+            if turn.done() and not turn.cancelled():  # it got a codec and was cancelled right after
+                self._release(turn.result())
             raise
 
-    def _give(self, codec: "_Codec") -> None:
+    def _release(self, codec: "_Codec") -> None:
         while self._waiting:
             *_, turn = heapq.heappop(self._waiting)
             if not turn.done():
@@ -109,20 +107,20 @@ class Codecs:
         self._free.append(codec)
 
     def _replace(self, codec: "_Codec") -> None:
-        """Kills it; another takes its place."""
+        """Kill a codec and start another."""
         codec.channel.close()
         try:
-            self._control.sendall(PID.pack(codec.pid))
-        except OSError:  # their parent has ended, too
+            self._control.sendall(codec.pid.to_bytes(PID_BYTES))
+        except OSError:  # the parent process has ended
             _kill(codec.pid)
         self._add()
 
     def _add(self) -> None:
-        """One more, as soon as the system has room for it: it may be out of files, processes or memory."""
+        """Start a codec; retry while the system has no files, processes or memory for it."""
         try:
-            self._give(self._new())
+            self._release(self._new())
         except OSError as error:
-            log.warning("a codec cannot be started: %s", error)
+            log.warning("a codec process cannot be started: %s", error)
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._add)
 
     def _new(self) -> "_Codec":
@@ -134,7 +132,7 @@ class Codecs:
         with theirs:
             try:
                 return _Codec(ours, self._fork(theirs))
-            except OSError:  # their parent has ended, too
+            except OSError:  # the parent process has ended
                 self._control.close()
                 self._start_parent()
                 return _Codec(ours, self._fork(theirs))
@@ -149,15 +147,15 @@ class Codecs:
             )  # fmt: skip
 
     def _fork(self, channel: socket.socket) -> int:
-        """The number of a new process, which has the `channel`. Raises OSError."""
-        socket.send_fds(self._control, [PID.pack(0)], [channel.fileno()])
-        if not (pid := self._control.recv(PID.size)):
-            raise ConnectionResetError("the codecs' parent has ended")
-        return PID.unpack(pid)[0]
+        """Start a process that serves `channel`, and return its id. Raises OSError."""
+        socket.send_fds(self._control, [bytes(PID_BYTES)], [channel.fileno()])
+        if not (pid := self._control.recv(PID_BYTES)):
+            raise ConnectionResetError("the codecs' parent process has ended")
+        return int.from_bytes(pid)
 
 
 class _Codec:
-    """One process, and the socket to it."""
+    """One process and the socket to it."""
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
         self.channel = channel
@@ -165,7 +163,7 @@ class _Codec:
 
     @property
     def alive(self) -> bool:
-        """Of one that has nothing to do."""
+        """Whether an idle codec is still alive."""
         try:
             return self.channel.recv(1, socket.MSG_PEEK) != b""
         except BlockingIOError:
@@ -174,63 +172,62 @@ class _Codec:
             return False
 
     async def call(self, *request: Any) -> Any:
-        """Its answer. Raises OSError where it has ended."""
-        loop, reading = asyncio.get_running_loop(), unpacked()
-        for part in packed(request):
+        """Send a request and return the response. Raises OSError if the process has ended."""
+        loop = asyncio.get_running_loop()
+        for part in _pack(request):
             await loop.sock_sendall(self.channel, part)
-        wanted = next(reading)
+        reader = _unpack()
+        size = next(reader)
         while True:
-            memory, done = np.empty(wanted, np.uint8).data, 0
-            while done < wanted:
+            memory, done = np.empty(size, np.uint8).data, 0
+            while done < size:
                 received = await loop.sock_recv_into(self.channel, memory[done:])
                 if not received:
                     raise ConnectionResetError
                 done += received
             try:
-                wanted = reading.send(memory)
+                size = reader.send(memory)
             except StopIteration as end:
                 return end.value
 
 
-def packed(value: Any) -> list[bytes | memoryview]:
-    """In parts: arrays go as they are, uncopied, behind the rest."""
+def _pack(value: Any) -> list[bytes | memoryview]:
+    """Pickle a value into parts, each to be sent as it is. Arrays are not copied: each is a part of its own."""
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, 5, buffer_callback=buffers.append)
-    views = [buffer.raw() for buffer in buffers]
-    return [HEAD.pack(len(pickled), len(views)) + struct.pack(f"!{len(views)}Q", *map(len, views)) + pickled, *views]
+    parts: list[bytes | memoryview] = [pickled, *(buffer.raw() for buffer in buffers)]
+    return [struct.pack(f"!Q{len(parts)}Q", len(parts), *map(len, parts)), *parts]
 
 
-def unpacked() -> Generator[int, memoryview, Any]:
-    """Asks for so many bytes, is sent them, and in the end returns what was packed."""
-    size, count = HEAD.unpack((yield HEAD.size))
-    head = yield 8 * count + size
-    buffers = []
-    for size in struct.unpack_from(f"!{count}Q", head):
-        buffers.append((yield size))
-    return pickle.loads(head[8 * count :], buffers=buffers)
+def _unpack() -> Generator[int, memoryview, Any]:
+    """Yield the size of each piece of data to receive, expect that piece to be sent in, and return the value at the end."""
+    (count,) = struct.unpack("!Q", (yield 8))
+    parts = []
+    for size in struct.unpack(f"!{count}Q", (yield 8 * count)):
+        parts.append((yield size))
+    return pickle.loads(parts[0], buffers=parts[1:])
 
 
-def _be_parent(control: socket.socket, memory: int) -> None:
-    """Forks a codec for each socket that is sent, and kills those whose number is, until `control` is closed: then all of them."""
-    import service.codec_tasks  # noqa: F401  # so that it need not be imported in each
+def _run_parent(control: socket.socket, memory: int) -> None:
+    """Fork a codec for each socket that arrives on `control`, and kill each process whose id arrives. When it is closed, kill all."""
+    import service.codec_tasks  # noqa: F401  # import it once, before the forks
 
     codecs: set[int] = set()
     while True:
-        message, sockets, _, _ = socket.recv_fds(control, PID.size, 1)
+        message, sockets, _, _ = socket.recv_fds(control, PID_BYTES, 1)
         if not message:
             break
-        (pid,) = PID.unpack(message)
-        if pid:
+        if pid := int.from_bytes(message):
             _kill(pid)
             codecs.discard(pid)
             continue
         pid = os.fork()
         if not pid:
             control.close()
-            _be_codec(socket.socket(fileno=sockets[0]), memory)
+            _run_codec(socket.socket(fileno=sockets[0]), memory)
         os.close(sockets[0])
         codecs.add(pid)
-        control.sendall(PID.pack(pid))
+        control.sendall(pid.to_bytes(PID_BYTES))
     for pid in codecs:
         _kill(pid)
 
@@ -238,41 +235,41 @@ def _be_parent(control: socket.socket, memory: int) -> None:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # of another parent
+    with suppress(ChildProcessError):  # not our own child
         os.waitpid(pid, 0)
 
 
-def _be_codec(channel: socket.socket, memory: int) -> NoReturn:
+def _run_codec(channel: socket.socket, memory: int) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(EOFError, OSError):
         while True:
-            _work(channel)
+            task, arguments = _receive(channel)
+            error = result = None
+            try:
+                result = task(*arguments)
+            except Exception as raised:
+                error = _picklable(raised.with_traceback(None))
+            for part in _pack((error, result)):
+                channel.sendall(part)
     os._exit(0)
 
 
-def _work(channel: socket.socket) -> None:
-    reading = unpacked()
-    wanted = next(reading)
+def _receive(channel: socket.socket) -> Any:
+    """Wait for a request. Raises EOFError when the channel is closed."""
+    reader = _unpack()
+    size = next(reader)
     while True:
-        memory = np.empty(wanted, np.uint8).data
-        if channel.recv_into(memory, flags=socket.MSG_WAITALL) < wanted:
+        memory = np.empty(size, np.uint8).data
+        if channel.recv_into(memory, flags=socket.MSG_WAITALL) < size:
             raise EOFError
         try:
-            wanted = reading.send(memory)
+            size = reader.send(memory)
         except StopIteration as end:
-            task, arguments = end.value
-            break
-    error = result = None
-    try:
-        result = task(*arguments)
-    except Exception as raised:
-        error = _sendable(raised.with_traceback(None))
-    for part in packed((error, result)):
-        channel.sendall(part)
+            return end.value
 
 
-def _sendable(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -281,4 +278,4 @@ def _sendable(error: Exception) -> Exception:
 
 
 if __name__ == "__main__":
-    _be_parent(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    _run_parent(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -1,16 +1,14 @@
-"""What work takes, from what it took before."""
+"""The cost of work, predicted from how long earlier work took."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-DECAY = 0.9
-"""How much of the measurements before still counts after another."""
-FLOOR = 64 * 64
-"""In pixels: a smaller picture takes as long as one of this size."""
+DECAY = 0.9  # weight of all earlier measurements when a new one arrives
+FLOOR = 64 * 64  # pixels; a smaller picture takes as long as one of this size
 
 
 class Rate:
-    """Measured seconds a pixel of one kind of work, the latest measurements counting most."""
+    """Measured seconds per pixel of one kind of work. The latest measurements count most."""
 
     def __init__(self, pixels: int, seconds: float) -> None:
         self._pixels, self._seconds = float(max(pixels, FLOOR)), seconds
@@ -22,38 +20,28 @@ class Rate:
         self._best = min(self._best, self._seconds / self._pixels)
 
     def relax(self) -> None:
-        """After what would take too long was refused: a rate that was only measured in a bad moment must not refuse for ever."""
+        """Lower the rate after it led to a refusal, so that a rate measured at a bad moment does not refuse requests forever."""
         self._seconds *= DECAY
         self._best *= DECAY
 
-    def seconds(self, pixels: int) -> float:
-        """By the machine as it is now."""
-        return max(pixels, FLOOR) * self._seconds / self._pixels
-
-    def best_seconds(self, pixels: int) -> float:
-        """By the machine at its fastest."""
-        return max(pixels, FLOOR) * self._best
+    def seconds(self, pixels: int, best: bool = False) -> float:
+        """Predict the time at the machine's current speed, or at its best."""
+        return max(pixels, FLOOR) * (self._best if best else self._seconds / self._pixels)
 
 
 class Cost(NamedTuple):
-    """A step of work that is still to be done."""
+    """One step of work that is still to be done."""
 
     by: Literal["codec", "lane"]
     rate: Rate
     pixels: int
 
-    @property
-    def seconds(self) -> float:
-        return self.rate.seconds(self.pixels)
-
-    @property
-    def best_seconds(self) -> float:
-        return self.rate.best_seconds(self.pixels)
+    def seconds(self, best: bool) -> float:
+        return self.rate.seconds(self.pixels, best)
 
 
 class Rates(dict[str, Rate]):
-    """Of each kind of a codec's work: `header`, `compare`, `decode jpeg`, `encode png`, and narrower ones, like `decode jpeg /4`. One
-    that was never measured goes by the wider one's or, where there is none, by PNG's."""
+    """Rates by kind of codec work, such as `decode jpeg /4`. A kind without measurements has the rate of `decode jpeg`, or of PNG."""
 
     def __init__(self) -> None:
         super().__init__(header=Rate(FLOOR, 0.001), compare=Rate(10**6, 0.01))
@@ -71,6 +59,6 @@ class Rates(dict[str, Rate]):
 
 @dataclass(eq=False)
 class Work:
-    """What one picture will still take, step by step."""
+    """The remaining steps of one picture, in order."""
 
     costs: list[Cost]

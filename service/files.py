@@ -1,4 +1,4 @@
-"""Files for `cyclegan translate`: which pictures there are, where each one's translation goes, and all of them on their way."""
+"""The files of `cyclegan translate`: find pictures, decide where each translation goes, and translate and write all of them."""
 
 import asyncio
 import os
@@ -13,96 +13,95 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pictures.encode import SUFFIXES
 from pictures.errors import PictureError
-from pictures.identify import SUFFIXES as TAKEN_SUFFIXES
+from pictures.identify import SUFFIXES as INPUT_SUFFIXES
 from service.client import ClientError, Options, TranslatedPicture
 from service.errors import Problem
 
 
 class FilesError(Exception):
-    """Files that cannot be translated as they were named; the message says what to do."""
+    """The named files cannot be translated; the message says what to do."""
 
 
 class Translator(Protocol):
-    """A service somewhere, or the pipeline here."""
+    """A remote service, or the local pipeline."""
 
     async def translate(self, source: Path, direction: str, **options: Unpack[Options]) -> TranslatedPicture: ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture of the command's."""
+    """One picture to translate."""
 
     source: Path
-    stem: Path
-    """Where its translation goes, but for the direction and the suffix."""
+    stem: Path  # path of the translation, without direction and suffix
 
     def target(self, direction: str, file_format: str) -> Path:
         return self.stem.with_name(f"{self.stem.name}.{direction}.{SUFFIXES[file_format]}")
 
 
 def plan(sources: Iterable[Path], output: Path) -> list[Job]:
-    """A job for each file in `sources`, and for each picture in the folders there, which keep their place below `output`. What
-    lies in `output` is no source, where that is within one of the folders.
+    """Return a job for each file in `sources` and each picture in the folders in `sources`, whose structure is kept below `output`. If
+    `output` lies inside such a folder, its own files are skipped.
 
-    Raises FilesError where two pictures would have one target, or where there is no such file.
+    Raises FilesError if a file does not exist, or if two pictures have the same target.
     """
-    found: dict[Path, Path] = {}
+    targets: dict[Path, Path] = {}
     for source in sources:
         if source.is_dir():
-            found |= {path: output / path.relative_to(source) for path in _pictures(source, output.resolve())}
+            targets |= {path: output / path.relative_to(source) for path in _find_pictures(source, output.resolve())}
         elif source.exists():
-            found[source] = output / source.name
+            targets[source] = output / source.name
         else:
             raise FilesError(f"there is no file or folder {source}")
-    twins = Counter(place.with_suffix("") for place in found.values())
-    jobs = [Job(source, place if twins[place.with_suffix("")] > 1 else place.with_suffix("")) for source, place in found.items()]
-    places: dict[Path, Path] = {}
-    for job in jobs:  # two of one name, from two folders
-        if job.stem in places:
-            raise FilesError(f"{places[job.stem]} and {job.source} would have one target: translate them into two folders")
-        places[job.stem] = job.source
-    return jobs
+    stems = Counter(target.with_suffix("") for target in targets.values())
+    jobs: dict[Path, Job] = {}
+    for source, target in targets.items():
+        stem = target if stems[target.with_suffix("")] > 1 else target.with_suffix("")  # keep the suffix to tell a.jpg from a.png
+        if stem in jobs:
+            raise FilesError(f"{jobs[stem].source} and {source} have the same target: translate them into two folders")
+        jobs[stem] = Job(source, stem)
+    return list(jobs.values())
 
 
-def _pictures(folder: Path, output: Path) -> Iterator[Path]:
-    """By name; what has a picture's suffix, of a format that is taken."""
-    within = output != folder.resolve()
+def _find_pictures(folder: Path, output: Path) -> Iterator[Path]:
+    """Yield the files with a picture's suffix, sorted by name, but none in `output` if that is inside the folder."""
+    skip_output = output != folder.resolve()
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in TAKEN_SUFFIXES and path.is_file() and not (within and path.resolve().is_relative_to(output)):
+        if path.suffix.lower() in INPUT_SUFFIXES and path.is_file() and not (skip_output and path.resolve().is_relative_to(output)):
             yield path
 
 
 def write(target: Path, content: bytes, sources: Container[tuple[int, int]]) -> None:
-    """Whole, or not at all. Raises FileExistsError where `target` is one of the `sources` by `identity`, and OSError."""
+    """Write a complete file or none. Raises FileExistsError if `target` is one of the `sources`, given by `identity`, and OSError."""
     if target.exists() and identity(target) in sources:
-        raise FileExistsError(f"{target} is one of the pictures to translate, and is not written over: name another output folder")
+        raise FileExistsError(f"{target} is one of the pictures to translate, and is not written over: choose another output folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
+        partial.write_bytes(content)
+        partial.replace(target)
     finally:
-        unfinished.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """By which two names of one file are known. Raises OSError."""
+    """Return a value that is equal for two names of the same file. Raises OSError."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
 
 async def translate_files(jobs: list[Job], direction: str, options: Options, translator: Translator, in_flight: int) -> int:
-    """Translate and write all, `in_flight` at once, with a progress bar on a terminal, else with a line for each that is written.
-    How many failed; each of them is named on standard error."""
+    """Translate and write all pictures, `in_flight` at once, and return how many failed. Shows a progress bar on a terminal, else prints
+    the path of each translation. Failures are printed to standard error."""
     failed = 0
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sources = {identity(job.source) for job in jobs}
-    left = iter(jobs)
+    remaining = iter(jobs)
 
     async def work() -> None:
         nonlocal failed
-        for job in left:
+        for job in remaining:
             try:
                 picture = await translator.translate(job.source, direction, **options)
                 target = job.target(direction, picture.format)

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: keys with names and rates. Each process counts for itself."""
+"""API keys with names and rate limits. Each process counts requests for itself."""
 
 import hmac
 import math
@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, T
 
 
 def check_secret(secret: str) -> str:
-    """Raises ValueError for what cannot be sent in a header as it is."""
+    """Raise ValueError for a key that cannot be sent in a header unchanged."""
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ValueError("a key is of printable ASCII characters without spaces, since it is sent in a header")
+        raise ValueError("a key must consist of printable ASCII characters without spaces, since it is sent in a header")
     return secret
 
 
@@ -26,7 +26,7 @@ def check_rate(rate: str) -> str:
     try:
         limits.parse(rate)
     except ValueError:
-        raise ValueError(f"{rate!r} is no rate: write it like 10/second, 100/minute or 5000/day") from None
+        raise ValueError(f"{rate!r} is not a rate: write it like 10/second, 100/minute or 5000/day") from None
     return rate
 
 
@@ -41,66 +41,63 @@ _FILE = TypeAdapter(dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.
 
 @dataclass(frozen=True)
 class Key:
-    name: str
-    """For the log and the metrics, where the key itself must not be."""
+    name: str  # for the log and the metrics, where the secret must not appear
     secret: str
     rate: limits.RateLimitItem | None = None
 
 
 @dataclass(frozen=True)
-class Spent:
-    """One more request of a key, and what is left of its rate."""
+class Usage:
+    """The state of a key's rate limit after a request."""
 
-    within: bool
-    seconds: int
-    """Until there is more."""
-    headers: dict[str, str]
-    """https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/"""
+    allowed: bool
+    seconds: int  # until the limit is reset
+    headers: dict[str, str]  # https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 
 
 class Keys:
-    """Those of CYCLEGAN_API_KEYS, and those of CYCLEGAN_KEYS_FILE, which can be read again."""
+    """The keys of CYCLEGAN_API_KEYS and those of CYCLEGAN_KEYS_FILE, which can be reloaded."""
 
     def __init__(self, secrets: Sequence[str], file: Path | None) -> None:
-        """Raises ValueError for a file that cannot be used."""
+        """Raises ValueError for an invalid file."""
         self._fixed = [Key(f"api-key-{number}", secret) for number, secret in enumerate(secrets, start=1)]
         self._file = file
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self.reload()
 
     def reload(self) -> None:
-        """Read the file again. Raises ValueError where it cannot be used; then the keys stay as they were."""
+        """Read the file again. Raises ValueError for an invalid file, and keeps the keys as they were."""
         self._keys = self._fixed + (read_keys(self._file) if self._file else [])
 
     @property
     def open_to_all(self) -> bool:
         return not self._fixed and self._file is None
 
-    def find(self, sent: str) -> Key | None:
-        """The key that was sent, in a time that does not tell how much of it was right."""
-        fitting = [key for key in self._keys if hmac.compare_digest(key.secret.encode(), sent.encode())]
-        return fitting[0] if fitting else None
+    def find(self, secret: str) -> Key | None:
+        """Return the key with this secret, in a time that does not reveal how much of the secret was right."""
+        matches = [key for key in self._keys if hmac.compare_digest(key.secret.encode(), secret.encode())]
+        return matches[0] if matches else None
 
-    def spend(self, key: Key) -> Spent | None:
-        """None where the key has no rate."""
+    def count_request(self, key: Key) -> Usage | None:
+        """Count a request against the key's rate. Returns None for a key without a rate."""
         if key.rate is None:
             return None
-        within = self._limiter.hit(key.rate, key.name)
-        reset, left = self._limiter.get_window_stats(key.rate, key.name)
+        allowed = self._limiter.hit(key.rate, key.name)
+        reset, remaining = self._limiter.get_window_stats(key.rate, key.name)
         seconds = max(1, math.ceil(reset - time.time()))
         policy = f'"{key.name}";q={key.rate.amount};w={key.rate.get_expiry()}'
-        return Spent(within, seconds, {"RateLimit-Policy": policy, "RateLimit": f'"{key.name}";r={left};t={seconds}'})
+        return Usage(allowed, seconds, {"RateLimit-Policy": policy, "RateLimit": f'"{key.name}";r={remaining};t={seconds}'})
 
 
 def read_keys(file: Path) -> list[Key]:
-    """Of a TOML file, by name: `[shop]`, and below it `key = "…"` and, for a limit, `rate = "100/minute"`. Raises ValueError."""
+    """Read a TOML file with a table for each key: `[shop]`, `key = "…"` and optionally `rate = "100/minute"`. Raises ValueError."""
     try:
         entries = _FILE.validate_python(tomllib.loads(file.read_text()))
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
-    except ValidationError as error:  # whose own text would show the keys
-        wrong = error.errors(include_input=False)[0]
-        raise ValueError(f"{file}: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+    except ValidationError as error:  # its own text would show the keys
+        first = error.errors(include_input=False)[0]
+        raise ValueError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except ValueError as error:
         raise ValueError(f"{file} is not TOML: {error}") from None
     return [Key(name, entry.key, limits.parse(entry.rate) if entry.rate else None) for name, entry in entries.items()]

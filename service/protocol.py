@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1, for request heads up to a size that come in within a time. uvicorn limits neither."""
+"""uvicorn's HTTP/1.1 protocol with a size limit and a time limit for request heads, which uvicorn itself does not have."""
 
 import asyncio
 import json
@@ -10,27 +10,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.errors import Problem
 from service.problems import MEDIA_TYPE
 
-LIMIT = 64 * 1024
-"""Bytes of a request's line and headers. The parser has none, and puts a long header together in time that grows with its square."""
+LIMIT = 64 * 1024  # bytes of request line and headers; the parser has no limit, and takes quadratic time for a long header
 MALFORMED = Problem(400, "Malformed request", "The request is not valid HTTP: check its headers and its path.")
 TOO_LARGE = Problem(431, "Request head too large", f"The request's headers are larger than {LIMIT:,} bytes: send fewer.", limit=LIMIT)
 
 
 class BoundedHead(HttpToolsProtocol):
-    """Whatever comes in and is no part of a body counts: headers, and what may stand between a body's chunks and behind them."""
+    """Counts all bytes that are not part of a body: headers, and what may come between and after a body's chunks."""
 
-    def __init__(self, *arguments: Any, head_seconds: float, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __init__(self, *arguments: Any, head_seconds: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._head_seconds = head_seconds
         self._outside_body = 0
         self._problem = MALFORMED
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_due = self.loop.call_later(self._head_seconds, self._give_up)
+        self._head_timer = self.loop.call_later(self._head_seconds, self._on_head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_due.cancel()
+        self._head_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -40,14 +39,14 @@ class BoundedHead(HttpToolsProtocol):
             self._refuse(TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        self._head_due.cancel()
-        self._head_due = self.loop.call_later(self._head_seconds, self._give_up)
+        self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(self._head_seconds, self._on_head_timeout)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_due.cancel()
+        self._head_timer.cancel()
         self._outside_body = 0
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LIMIT:  # all in one read
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > LIMIT:  # it all came in one read
             self._problem = TOO_LARGE
             raise ValueError
         super().on_headers_complete()
@@ -60,11 +59,10 @@ class BoundedHead(HttpToolsProtocol):
         self._outside_body = 0
         super().on_message_complete()
 
-    def _give_up(self) -> None:
-        """The head, or all of it, has not come. Where nothing has, there is nobody to tell."""
+    def _on_head_timeout(self) -> None:
         if self._outside_body:
-            self._refuse(Problem(408, "Stalled head", f"The request's headers did not come in within {self._head_seconds:g} s."))
-        else:
+            self._refuse(Problem(408, "Stalled head", f"The request's headers did not arrive within {self._head_seconds:g} s."))
+        else:  # the client has not sent anything that could be answered
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
@@ -72,7 +70,7 @@ class BoundedHead(HttpToolsProtocol):
         self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Worded like every other problem."""
+        """Send a problem document instead of uvicorn's `msg`."""
         request_id = secrets.token_hex(16)
         content = json.dumps(self._problem.document(request_id)).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), "x-request-id": request_id, "connection": "close"}

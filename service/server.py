@@ -1,4 +1,4 @@
-"""One process that serves."""
+"""Run the service in one process."""
 
 import contextlib
 import math
@@ -12,22 +12,18 @@ from service.app import create_app
 from service.protocol import BoundedHead
 from service.settings import Settings
 
-CANNOT_START = 3
-"""Exit status, uvicorn's own."""
-
 
 def serve(settings: Settings) -> None:
-    """Until a signal ends it. Raises SystemExit where it cannot start."""
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app has its own way with it
+    """Serve until a signal ends it. Exits with status 3, like uvicorn, if the service cannot start."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it would end the process until the app handles it
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=partial(BoundedHead, head_seconds=settings.stall_seconds),  # type: ignore[arg-type]  # called as the class is
+        http=partial(BoundedHead, head_seconds=settings.stall_seconds),  # type: ignore[arg-type]  # it is called like the class
         log_config=None,
-        access_log=False,  # middleware.py writes a better line
+        access_log=False,  # middleware.py logs requests
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=math.ceil(settings.deadline_seconds),
@@ -36,4 +32,4 @@ def serve(settings: Settings) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started or app.state.failed:
-        sys.exit(CANNOT_START)
+        sys.exit(3)

@@ -1,6 +1,6 @@
-"""`python -m service.vendor`: the runtime that paints in the browser, from npm, by the checksums in web/vendor/onnxruntime.json.
+"""`python -m service.vendor` downloads the page's runtime from npm and verifies the checksums in web/vendor/onnxruntime.json.
 
-Its WebAssembly is kept gzipped: it is served so, and a clone is a quarter of the size.
+WebAssembly files are stored gzipped, as they are served, which makes the repository smaller.
 """
 
 import gzip
@@ -33,9 +33,9 @@ def main() -> None:
                 (VENDOR / name).write_bytes(content)
 
 
-def _check(what: str, found: str, pinned: str) -> None:
-    if found != pinned:
-        sys.exit(f"{what} has the checksum {found}, and {VENDOR / 'onnxruntime.json'} says {pinned}: nothing of it is kept")
+def _check(name: str, checksum: str, pinned: str) -> None:
+    if checksum != pinned:
+        sys.exit(f"{name} has the checksum {checksum}, but {VENDOR / 'onnxruntime.json'} says {pinned}: it was not saved")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Pixels to pixels: bundles as sessions, requests as batches. Knows neither FastAPI nor Pillow."""
+"""Pixels in, pixels out: bundles become sessions, and requests become batches. Knows neither FastAPI nor Pillow's formats."""

@@ -1,4 +1,4 @@
-"""Which generators are served: every sound version of every bundle in a folder."""
+"""The generators that are served: every valid version of every bundle in a folder."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,12 +14,11 @@ from service.telemetry import METRICS
 
 log = structlog.get_logger()
 
-Traffic = dict[str, dict[int, float]]
-"""By direction and version: the share of requests, 0 to 1, that ask for no version and get this one."""
+Traffic = dict[str, dict[int, float]]  # by direction and version, the share, 0 to 1, of the requests that name no version
 
 
 def read_traffic(entries: Sequence[str]) -> Traffic:
-    """`photo2monet:3=0.1`: a tenth of the requests for photo2monet goes to version 3. Raises ValueError."""
+    """Parse entries like `photo2monet:3=0.1`: a tenth of the requests for photo2monet go to version 3. Raises ValueError."""
     traffic: Traffic = {}
     for entry in entries:
         try:
@@ -30,27 +29,26 @@ def read_traffic(entries: Sequence[str]) -> Traffic:
             raise ValueError(f"{entry}: write direction:version=share, like photo2monet:3=0.1") from None
     for direction, shares in traffic.items():
         if not all(0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1:
-            raise ValueError(f"{direction}: shares are from 0 to 1, and together no more than 1")
+            raise ValueError(f"{direction}: each share must be from 0 to 1, and their sum at most 1")
     return traffic
 
 
 class Catalog:
-    """What is served, by direction and version. Opened in one thread at a time, chosen from in any."""
+    """Generators by direction and version. Open bundles in one thread at a time; choose generators in any thread."""
 
     def __init__(
         self, models: Path, providers: tuple[str, ...], threads: int, precision: str = "auto", devices: Sequence[int] = (0,),
         traffic: Traffic | None = None,
     ) -> None:  # fmt: skip
         self._models = models
-        self.providers, self._why = choose_providers(providers)
+        self.providers, self._provider_why = choose_providers(providers)
         self._threads = threads
         self._precision = precision
         self._devices = devices
         self._traffic = traffic or {}
         self._served: dict[str, dict[int, Generator]] = {}
         self._unloaded: set[str] = set()
-        self.refused: dict[str, str] = {}
-        """By bundle: why it, or some version of it, is not served."""
+        self.refused: dict[str, str] = {}  # by bundle, why it or one of its versions is not served
 
     @property
     def directions(self) -> list[str]:
@@ -58,12 +56,12 @@ class Catalog:
 
     @property
     def generators(self) -> list[Generator]:
-        """All of them, by direction, the newest version first."""
-        return [self._served[direction][version] for direction in self.directions for version in sorted(self._served[direction])[::-1]]
+        """All generators, by direction, the newest version first."""
+        return [versions[number] for _, versions in sorted(self._served.items()) for number in sorted(versions, reverse=True)]
 
     def choose(self, direction: str, version: int | None = None, request_id: str = "") -> Generator:
-        """The `version` that is asked for; else one to which a share of the traffic goes, by a hash of the request's id; else the
-        newest that has no share of its own. Raises UnknownDirection and UnknownVersion."""
+        """Return the given version; else one that has a share of the traffic, chosen by a hash of the request's id; else the newest version
+        without a share. Raises UnknownDirection and UnknownVersion."""
         versions = self._served.get(direction)
         if not versions:
             raise UnknownDirection(direction, self.directions)
@@ -72,16 +70,16 @@ class Catalog:
                 raise UnknownVersion(direction, version, sorted(versions))
             return versions[version]
         shares = self._traffic.get(direction, {})
-        place = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) / 2**64
-        for shared, share in sorted(shares.items()):
-            if place < share and shared in versions:
-                return versions[shared]
-            place -= share
+        position = int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:8]) / 2**64
+        for number, share in sorted(shares.items()):
+            if position < share and number in versions:
+                return versions[number]
+            position -= share
         return versions[max([number for number in versions if number not in shares] or versions)]
 
     def open_new(self, only: str | None = None) -> list[Generator]:
-        """Sessions of what is sound and not served yet; of one bundle where `only` it is asked for. What is not sound is logged by
-        name, and leaves what is served of it in service. Raises BundleError where there is nothing to serve at all."""
+        """Open sessions for all valid versions that are not served yet, or for those of the bundle `only`, which also reverses `unload`.
+        Log each invalid bundle; its versions that are served stay. Raises BundleError if there is nothing to serve."""
         if only:
             self._unloaded.discard(only)
         opened: list[Generator] = []
@@ -99,16 +97,15 @@ class Catalog:
                 if served is None or served.bundle.version != bundle.version:
                     try:
                         opened.append(Generator(bundle, self.providers, self._threads, self._precision, self._devices))
-                    except Exception as error:  # of ONNX Runtime's many
+                    except Exception as error:  # ONNX Runtime raises many types
                         problems.append(f"version {bundle.version.version}: {error}")
             if problems:
                 self.refuse(name, "; ".join(problems))
         if not opened and not self._served:
             raise BundleError(f"no bundle in {self._models.resolve()} can be served: export one there, or set CYCLEGAN_MODELS")
         for generator in opened:
-            log.info(
-                "bundle opened", model=generator.model, provider=generator.provider, provider_why=self._why, precision_why=generator.why
-            )
+            why = {"provider_why": self._provider_why, "precision_why": generator.why}
+            log.info("bundle opened", model=generator.model, provider=generator.provider, **why)
         return opened
 
     def refuse(self, name: str, reason: str) -> None:
@@ -116,32 +113,29 @@ class Catalog:
         log.error("bundle refused", bundle=name, reason=reason)
 
     def serve(self, generator: Generator) -> None:
-        """In the place of what was served of its version; what runs there ends undisturbed."""
+        """Serve `generator` from now on. A generator that it replaces finishes its running batches."""
         self._set(generator.direction, self._served.get(generator.direction, {}) | {generator.version: generator})
 
     def drop_deleted(self) -> None:
-        """No more of what is not in the folder any more. A manifest that cannot be read leaves its versions in service."""
+        """Stop serving versions that are no longer in the folder. If a manifest cannot be read, its versions stay."""
         for direction, versions in list(self._served.items()):
             folder = self._models / direction
             try:
-                there = {version.version for version in read_manifest(folder).versions} if (folder / MANIFEST).exists() else set()
+                existing = {version.version for version in read_manifest(folder).versions} if (folder / MANIFEST).exists() else set()
             except BundleError:
                 continue
-            if there and not there & versions.keys():
-                continue  # it was changed again meanwhile: until that is loaded, what is served stays
-            if gone := versions.keys() - there:
-                log.info("versions dropped", direction=direction, versions=sorted(gone))
-                self._keep(direction, there)
+            if existing and not existing & versions.keys():
+                continue  # the manifest changed after `open_new`: serve the old versions until the new ones are loaded
+            if deleted := versions.keys() - existing:
+                log.info("versions dropped", direction=direction, versions=sorted(deleted))
+                self._set(direction, {number: generator for number, generator in versions.items() if number in existing})
 
     def unload(self, direction: str) -> None:
-        """All its versions, until it is asked for again. Raises UnknownDirection."""
+        """Stop serving a direction until `open_new` names it. Raises UnknownDirection."""
         if direction not in self._served:
             raise UnknownDirection(direction, self.directions)
         self._unloaded.add(direction)
-        self._keep(direction, set())
-
-    def _keep(self, direction: str, versions: set[int]) -> None:
-        self._set(direction, {number: generator for number, generator in self._served[direction].items() if number in versions})
+        self._set(direction, {})
 
     def _set(self, direction: str, versions: dict[int, Generator]) -> None:
         self._served = {name: each for name, each in (self._served | {direction: versions}).items() if each}
@@ -151,7 +145,7 @@ class Catalog:
             METRICS.version.remove(direction)
 
     def index(self) -> list[dict[str, str]]:
-        """As the Open Inference Protocol's repository extension has it: name, version, state and reason."""
+        """List name, version, state (READY or UNAVAILABLE) and reason, as the Open Inference Protocol's repository extension does."""
         ready = [{"name": g.direction, "version": str(g.version), "state": "READY", "reason": ""} for g in self.generators]
         others = dict.fromkeys(self._unloaded, "unloaded") | self.refused
         return ready + [{"name": name, "version": "", "state": "UNAVAILABLE", "reason": reason} for name, reason in sorted(others.items())]

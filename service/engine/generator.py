@@ -17,14 +17,13 @@ from service.engine.sessions import CPU, choose_precision, on_gpu, open_session
 
 
 class Generator:
-    """A bundle's sessions: one for each GPU; on a CPU one with a single thread, since runs side by side do more than threads that
-    wait for each other at every layer, and one with all of them for a picture that is alone."""
+    """The sessions of a bundle. On GPUs, there is one for each. On a CPU, there is one with a single thread, since several runs side by
+    side do more than threads that wait for each other at every layer, and one with all threads for a picture that is alone."""
 
     def __init__(self, bundle: Bundle, providers: list[str], threads: int, precision: str = "auto", devices: Sequence[int] = (0,)) -> None:
         """Raises one of ONNX Runtime's errors."""
         self.bundle = bundle
-        self.rate = Rate(1, 0.001)
-        """Of a lane's runs: measured by `warm_up`, and by lanes from then on."""
+        self.rate = Rate(1, 0.001)  # of a lane's runs; `warm_up` measures it first, then the lanes keep it up to date
         gpu = on_gpu(providers)
         self.precision, self.why = choose_precision(bundle.version, precision, gpu, has_vnni())
         self._sessions = [open_session(self._path, providers, threads if gpu else 1, device) for device in (devices if gpu else [0])]
@@ -55,22 +54,22 @@ class Generator:
 
     @property
     def model(self) -> str:
-        """As answers tell it: `photo2monet/3/int8`."""
+        """Name for responses and logs: `photo2monet/3/int8`."""
         return f"{self.direction}/{self.version}/{self.precision}"
 
     @property
     def has_tiling(self) -> bool:
-        """Whether there is a graph for tiles: in fp32, with one thread."""
+        """Whether the bundle has a graph for tiles, which runs in fp32 with one thread."""
         return bool(self._tiling)
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The sides that a picture is padded to."""
+        """Return the height and width that a picture of this size is padded to."""
         version = self.bundle.version
         return padded_side(height, version.multiple, version.smallest_side), padded_side(width, version.multiple, version.smallest_side)
 
     def run(self, pictures: Sequence[Pixels], alone: bool = False, device: int = 0) -> NDArray[np.uint8]:
-        """Pictures of one size, (h, w, 3) each, to (n, h, w, 3); h and w must be `padded`. Where they are `alone`, with all of a
-        CPU's threads. `device` counts the GPUs in use. Blocks."""
+        """Translate pictures of one `padded` size, (h, w, 3) each, to (n, h, w, 3), and block until they are done. On a CPU, `alone` uses
+        all threads. `device` is an index into the GPUs in use."""
         session = self._wide if alone else self._sessions[device % len(self._sessions)]
         (translations,) = session.run(None, {"pictures": np.stack(pictures) if len(pictures) > 1 else pictures[0][None]})
         return np.asarray(translations)
@@ -78,25 +77,25 @@ class Generator:
     def run_tiles(
         self, tiles: Sequence[Pixels], statistics: Sequence[NDArray[np.float32]], device: int = 0
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """As `run`, with each tile's `statistics`, (s,), in, and those that were used, (n, s), out. Blocks."""
+        """Translate tiles like `run`, each with its `statistics`, (s,). Returns translations and the statistics that were used, (n, s)."""
         session = self._tiling[device % len(self._tiling)]
         translations, used = session.run(None, {"pictures": np.stack(tiles), "statistics": np.stack(statistics)})
         return np.asarray(translations), np.asarray(used)
 
     @property
     def own_statistics(self) -> NDArray[np.float32]:
-        """(s,), which asks for those of the picture itself; only where there is a graph for tiles."""
+        """Statistics, (s,), that tell the graph for tiles to compute the picture's own."""
         return np.full(self._tiling[0].get_inputs()[1].shape[1], np.nan, np.float32)
 
     def warm_up(self, largest: int, at_once: int) -> None:
-        """Run once on an empty picture of the trained size on each device, and then on some of `largest` pixels, as many `at_once`:
-        they measure the rate, and the arena need not grow again while it serves."""
+        """Translate an empty picture of the trained size on each device, then `at_once` pictures of `largest` pixels together, to measure
+        the rate and to let the memory arena grow before serving."""
         small, large = self.bundle.version.trained_size, math.isqrt(largest)
         picture, larger = ([np.zeros((*self.padded(side, side), 3), np.uint8)] for side in (small, large))
         for device in range(len(self._sessions)):
             self.run(picture, device=device)
         self.run(picture, alone=True)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(self.run, [larger] * at_once))
-        self.rate = Rate(math.prod(self.padded(large, large)), time.monotonic() - begun)
+        self.rate = Rate(math.prod(self.padded(large, large)), time.monotonic() - started_at)

@@ -1,7 +1,7 @@
-"""Batches to pixels: each lane is one session run in flight, in a thread of its own.
+"""Lanes run batches. Each lane has one session run in flight, in a thread of its own.
 
-On a CPU there is a lane for each of its threads. A run with several threads of its own takes longer in all, since they wait
-for each other at every layer; but a picture that is alone is done sooner by it.
+On a CPU there is a lane for each thread. A run with several threads takes more CPU time in total, since they wait for each other at every
+layer, but it finishes a picture that is alone sooner.
 """
 
 import asyncio
@@ -19,12 +19,11 @@ from service.telemetry import METRICS
 
 log = structlog.get_logger()
 
-OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|out of memory|failed to allocate", re.IGNORECASE)
-"""How ONNX Runtime, CUDA and numpy say so."""
+OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|out of memory|failed to allocate", re.IGNORECASE)  # in ONNX Runtime, CUDA and numpy
 
 
 class Lanes:
-    """As many as the queue was told of, dealt out among `devices` GPUs; they run from `start` to `stop`."""
+    """The queue's lanes, spread over `devices` GPUs."""
 
     def __init__(self, queue: Queue, devices: int = 1) -> None:
         self._queue = queue
@@ -34,7 +33,7 @@ class Lanes:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Once: later calls do nothing."""
+        """Start the lanes; later calls do nothing."""
         METRICS.lanes.set(self._queue.lanes)
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._run_lane(i % self._devices), name=f"lane-{i}") for i in range(self._queue.lanes)]
@@ -45,7 +44,7 @@ class Lanes:
         return not any(task.done() for task in self._tasks)
 
     async def stop(self) -> None:
-        """End the lanes, once the queue is drained."""
+        """Stop the lanes. Drain the queue first."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -55,11 +54,11 @@ class Lanes:
         free_since = self._queue.clock()
         while True:
             batch = await self._queue.take()
-            begun = max(free_since, batch[0].arrived)
+            started_at = max(free_since, batch[0].arrived)
             self._running += len(batch)
-            alone = self._alone(batch)
+            alone = self._is_alone(batch)
             try:
-                await self._serve(batch, alone, device)
+                await self._answer(batch, alone, device)
             except BaseException as error:
                 for job in batch:
                     _fail(job, error)
@@ -68,17 +67,17 @@ class Lanes:
             finally:
                 self._running -= len(batch)
                 free_since = self._queue.clock()
-                seconds = (free_since - begun) * (self._queue.lanes if alone else 1)
+                seconds = (free_since - started_at) * (self._queue.lanes if alone else 1)
                 batch[0].generator.rate.add(sum(job.cost for job in batch), seconds)
                 self._queue.finish(batch)
 
-    def _alone(self, batch: list[Job]) -> bool:
-        """Whether other lanes would have nothing to do on a CPU whose threads they share; tiles never come alone."""
+    def _is_alone(self, batch: list[Job]) -> bool:
+        """Return whether other lanes on a CPU would be idle, so the batch can use their threads. Tiles are never alone."""
         few = self._running + self._queue.waiting < self._queue.lanes
         return few and batch[0].statistics is None and batch[0].generator.provider == CPU
 
-    async def _serve(self, batch: list[Job], alone: bool, device: int) -> None:
-        """Answer each job; a batch that fails is run again by halves, so that an error touches only its own."""
+    async def _answer(self, batch: list[Job], alone: bool, device: int) -> None:
+        """Answer each job. If a batch fails, run its halves again, so that an error only reaches the job that caused it."""
         try:
             translations = await self._run(batch, alone, device)
         except Exception as error:
@@ -90,8 +89,8 @@ class Lanes:
                 self._queue.max_batch_pixels = min(self._queue.max_batch_pixels, sum(job.cost for job in batch) // 2)
                 log.warning("out of memory: smaller batches from now on", max_batch_pixels=self._queue.max_batch_pixels)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                if wanted := [job for job in half if not job.answer.done()]:
-                    await self._serve(wanted, False, device)
+                if unanswered := [job for job in half if not job.answer.done()]:
+                    await self._answer(unanswered, False, device)
             return
         for job, translation in zip(batch, translations, strict=True):
             job.finished = self._queue.clock()
@@ -99,9 +98,9 @@ class Lanes:
                 job.answer.set_result(translation)
 
     async def _run(self, batch: list[Job], alone: bool, device: int) -> NDArray[np.uint8]:
-        begun = self._queue.clock()
+        started_at = self._queue.clock()
         translations = await asyncio.get_running_loop().run_in_executor(self._threads, _translate, batch, alone, device)
-        seconds, direction, version = self._queue.clock() - begun, batch[0].generator.direction, batch[0].generator.version
+        seconds, direction, version = self._queue.clock() - started_at, batch[0].generator.direction, batch[0].generator.version
         METRICS.busy_seconds.inc(seconds)
         METRICS.inference_seconds.labels(direction, version).observe(seconds)
         METRICS.batch_requests.labels(direction, version).observe(len(batch))
@@ -113,12 +112,12 @@ class Lanes:
 
 def _translate(batch: list[Job], alone: bool, device: int) -> NDArray[np.uint8]:
     generator, pictures = batch[0].generator, [job.pixels for job in batch]
-    given = [job.statistics for job in batch if job.statistics is not None]
-    if not given:
+    statistics = [job.statistics for job in batch if job.statistics is not None]
+    if not statistics:
         return generator.run(pictures, alone, device)
-    translations, used = generator.run_tiles(pictures, given, device)
-    for job, statistics in zip(batch, used, strict=True):
-        job.statistics = statistics
+    translations, used = generator.run_tiles(pictures, statistics, device)
+    for job, row in zip(batch, used, strict=True):
+        job.statistics = row
     return translations
 
 

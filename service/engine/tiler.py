@@ -1,7 +1,7 @@
-"""A picture that is too large to be translated at once: its thumbnail, its tiles, and their translations blended again.
+"""Translate a picture that is too large for one run: thumbnail first, then tiles, whose translations are blended.
 
-The thumbnail gives the statistics of the whole picture's instance norms; with them each tile is translated as if the others were
-around it. Tiles go through everyone's queue, a few at a time.
+The thumbnail gives the statistics of the whole picture's instance norms. With them, each tile is translated as if the rest of the picture
+were around it. Tiles share the queue with all other jobs, and only a few of them wait in it at a time.
 """
 
 import asyncio
@@ -20,36 +20,24 @@ from service.costs import FLOOR
 from service.engine.generator import Generator
 from service.engine.queue import Queue, Translation
 
-SIDE = 640
-"""Of a tile, in pixels: small enough that other requests do not wait long for one."""
-OVERLAP = 128
-"""Least overlap of neighbours; a ResNet's pixel depends on some 60 around it (6 blocks) to 90 (9 blocks)."""
-RAMP = 32
-"""Width of the stripe in the middle of an overlap in which one tile passes into the next."""
-ONE = 256
-"""The weight 1, in the canvas's fixed point."""
+SIDE = 640  # of a tile, in pixels: small enough that other requests do not wait long for one
+OVERLAP = 128  # smallest overlap of two tiles; a ResNet's pixel depends on those within about 60 (6 blocks) to 90 (9 blocks) pixels
+RAMP = 32  # width of the stripe, in the middle of an overlap, in which one tile fades into the next
+ONE = 256  # the weight 1 in the canvas's fixed-point numbers
 
 
-def is_large(generator: Generator, height: int, width: int, max_batch_pixels: int) -> bool:
-    """Whether it is translated in tiles. Where a bundle has no graph for them, its pictures run whole."""
-    return generator.has_tiling and math.prod(generator.padded(height, width)) > max_batch_pixels
-
-
-def count_pixels(generator: Generator, height: int, width: int, max_batch_pixels: int) -> int:
-    """That runs take in to translate a picture of this size: more than it has, since tiles overlap."""
-    height, width = generator.padded(height, width)
-    if not is_large(generator, height, width, max_batch_pixels):
-        return max(height * width, FLOOR)
+def count_tile_pixels(generator: Generator, height: int, width: int) -> int:
+    """Return the number of pixels in all tiles of a padded picture, more than it has, since tiles overlap."""
     version = generator.bundle.version
     side = padded_side(SIDE, version.multiple, version.smallest_side)
     tiles = _count(height, side, version.multiple) * _count(width, side, version.multiple)
-    return max_batch_pixels + tiles * max(min(side, height) * min(side, width), FLOOR)
+    return tiles * max(min(side, height) * min(side, width), FLOOR)
 
 
 async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels, deadline: float) -> Translation:
-    """`pixels`, (h, w, 3), of a picture that `is_large`. Raises Problem."""
+    """Translate `pixels`, (h, w, 3), of a picture that is too large for one run. Raises Problem."""
     version = generator.bundle.version
-    fits = version.multiple, version.smallest_side
+    constraints = version.multiple, version.smallest_side
     queue_seconds, inference_seconds = 0.0, 0.0
 
     async def run(part: Pixels, statistics: NDArray[np.float32]) -> tuple[Pixels, NDArray[np.float32]]:
@@ -71,13 +59,13 @@ async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels,
             tasks.create_task(blend(tile, translated))
 
     small = await asyncio.to_thread(thumbnail, pixels, queue.max_batch_pixels, version.smallest_side)
-    _, statistics = await run(padding.pad(small, *fits), generator.own_statistics)
-    padded = await asyncio.to_thread(padding.pad, pixels, *fits)
+    _, statistics = await run(padding.pad(small, *constraints), generator.own_statistics)
+    padded = await asyncio.to_thread(padding.pad, pixels, *constraints)
     height, width = padded.shape[:2]
-    canvas, blending, tiles = Canvas(height, width), asyncio.Lock(), cut(height, width, *fits)
+    canvas, blending, tiles = Canvas(height, width), asyncio.Lock(), cut(height, width, *constraints)
     try:
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(queue.lanes):  # what comes from others meanwhile is next in the queue
+            for _ in range(queue.lanes):  # one tile for each lane at a time, so that other jobs come next
                 tasks.create_task(translate(tiles))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
@@ -87,7 +75,7 @@ async def translate_in_tiles(queue: Queue, generator: Generator, pixels: Pixels,
 
 @dataclass(frozen=True)
 class Tile:
-    """Where a tile lies in its picture, and how much each of its rows and columns counts there."""
+    """The position of a tile in its picture, and the blending weights of its rows and columns."""
 
     rows: slice
     columns: slice
@@ -96,35 +84,35 @@ class Tile:
 
 
 def cut(height: int, width: int, multiple: int, smallest: int) -> Iterator[Tile]:
-    """Tiles of one size that cover `height` × `width`, both multiples of `multiple`. At each pixel their weights add to 1."""
+    """Yield tiles of one size that cover `height` × `width`, both multiples of `multiple`. The weights at each pixel add up to 1."""
     side = padded_side(SIDE, multiple, smallest)
-    for rows, row_weights in _along(height, side, multiple):
-        for columns, column_weights in _along(width, side, multiple):
+    for rows, row_weights in _cut_side(height, side, multiple):
+        for columns, column_weights in _cut_side(width, side, multiple):
             yield Tile(rows, columns, row_weights, column_weights)
 
 
-def _along(length: int, side: int, multiple: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def _cut_side(length: int, side: int, multiple: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     side, count = min(side, length), _count(length, side, multiple)
     starts = [round(i * (length - side) / max(1, count - 1) / multiple) * multiple for i in range(count)]
     middles = [start + (before + side - start) / 2 for before, start in itertools.pairwise(starts)]
     for start, rise, fall in zip(starts, [-math.inf, *middles], [*middles, math.inf], strict=True):
-        at = np.arange(start, start + side, dtype=np.float32) + 0.5
-        yield slice(start, start + side), _ramp(at, rise) - _ramp(at, fall)
+        positions = np.arange(start, start + side, dtype=np.float32) + 0.5
+        yield slice(start, start + side), _ramp(positions, rise) - _ramp(positions, fall)
 
 
-def _ramp(at: NDArray[np.float32], middle: float) -> NDArray[np.float32]:
-    """From 0 to 1, around `middle`."""
-    return np.clip((at - middle) / RAMP + 0.5, 0, 1)
+def _ramp(positions: NDArray[np.float32], middle: float) -> NDArray[np.float32]:
+    """Return weights that rise from 0 to 1 around `middle`."""
+    return np.clip((positions - middle) / RAMP + 0.5, 0, 1)
 
 
 def _count(length: int, side: int, multiple: int) -> int:
-    """Of the tiles along one side of a picture."""
-    taken = OVERLAP + multiple  # a start is moved by up to half a multiple either way
-    return 1 if side >= length else math.ceil((length - taken) / (side - taken))
+    """Return the number of tiles along a side of a picture."""
+    overlap = OVERLAP + multiple  # rounding moves each start by up to half a multiple
+    return 1 if side >= length else math.ceil((length - overlap) / (side - overlap))
 
 
 class Canvas:
-    """Translated tiles become a picture again, in any order. 6 bytes a pixel."""
+    """Blends translated tiles, added in any order. Takes 6 bytes a pixel."""
 
     def __init__(self, height: int, width: int) -> None:
         self._sums = np.zeros((height, width, 3), np.uint16)
@@ -134,19 +122,16 @@ class Canvas:
         self._sums[tile.rows, tile.columns] += np.rint(translation * weights).astype(np.uint16)
 
     def pixels(self) -> Pixels:
-        """(h, w, 3), once every tile has been added."""
+        """Return the picture, (h, w, 3), after every tile has been added."""
         picture = np.empty(self._sums.shape, np.uint8)
-        for rows in _strips(len(picture)):
+        for top in range(0, len(picture), SIDE):  # in strips, to save memory
+            rows = slice(top, top + SIDE)
             picture[rows] = (self._sums[rows] + ONE // 2) // ONE
         return picture
 
 
-def _strips(height: int) -> Iterator[slice]:
-    return (slice(top, top + SIDE) for top in range(0, height, SIDE))
-
-
 def thumbnail(pixels: Pixels, max_pixels: int, smallest: int) -> Pixels:
-    """`pixels`, (h, w, 3), shrunk to no more than `max_pixels`; no side is shorter than `smallest`."""
+    """Shrink `pixels`, (h, w, 3), to at most `max_pixels`, with no side shorter than `smallest`."""
     height, width = pixels.shape[:2]
     scale = math.sqrt(max_pixels / (height * width))
     shorter = max(smallest, int(min(height, width) * scale))

@@ -1,1 +1,1 @@
-"""HTTP only: each handler reads like a recipe."""
+"""The HTTP routes, and nothing else: each handler reads like a recipe."""

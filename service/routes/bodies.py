@@ -1,4 +1,4 @@
-"""A request's body, as far as the limits let it in: of one request, and of all together."""
+"""Request bodies, read within the limits for one request and for all requests together."""
 
 import asyncio
 import base64
@@ -16,68 +16,61 @@ from service import problems
 from service.settings import Settings
 from service.telemetry import METRICS
 
-LEAST_RATE = 1000
-"""Bytes a second, below which a body stalls."""
-_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")
-"""A Content-Digest (RFC 9530). Caches keep answers by it, so that it must be true."""
-WEIGHT = 0.1
-"""Of the latest body in the mean of how long bodies are held."""
+MIN_RATE = 1000  # bytes per second; a slower body stalls
+WEIGHT = 0.1  # of the latest body in the running mean of how long bodies are held
+CONTENT_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]+):")  # RFC 9530; caches key answers by it, so it must be verified
 
 
 class Budget:
-    """Bytes of all bodies that are being read or worked on. One a process."""
+    """Bytes of all bodies that are being read or processed. There is one in each process."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._seconds = 2.0
-        """How long a body is held, in the mean."""
+        self._seconds = 2.0  # mean time that a body is held
 
-    def check(self, more: int) -> None:
-        """Raises the problem 503 where there is no room for so many bytes more."""
-        short = self.held + more - self.limit
-        if short > 0:
-            raise problems.no_room_for_uploads(math.ceil(self._seconds * min(1, short / max(1, self.held))))
+    def check(self, size: int) -> None:
+        """Raise the problem 503 if there is no room for `size` more bytes."""
+        excess = self.held + size - self.limit
+        if excess > 0:
+            raise problems.no_room_for_uploads(math.ceil(self._seconds * min(1, excess / max(1, self.held))))
 
     @contextmanager
     def share(self) -> Iterator["Share"]:
-        """One request's, given back at its end."""
-        share, begun = Share(self), time.monotonic()
+        """Open one request's share, which is released on exit."""
+        share, started_at = Share(self), time.monotonic()
         try:
             yield share
         finally:
             share.take(-share.held)
-            self._seconds += WEIGHT * (time.monotonic() - begun - self._seconds)
+            self._seconds += WEIGHT * (time.monotonic() - started_at - self._seconds)
 
 
 class Share:
+    """The bytes of a budget that one request holds."""
+
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.held = 0
 
     def take(self, size: int) -> None:
-        """Raises the problem 503."""
+        """Add `size` bytes. Raises the problem 503."""
         self.budget.check(size)
         self.held += size
         self.budget.held += size
         METRICS.upload_bytes.set(self.budget.held)
 
 
-async def read_body(request: Request, settings: Settings, share: Share) -> bytes:
-    """All of it, in memory. Raises the problems 408, 413 and 503."""
-    return b"".join([chunk async for chunk in stream_body(request, settings, share)])
-
-
 async def stream_body(request: Request, settings: Settings, share: Share) -> AsyncGenerator[bytes, None]:
-    """As it comes in. Each piece of so many bytes that LEAST_RATE is kept must be there in time. Raises as `read_body`."""
+    """Yield the body as it arrives. Raises the problems 400, 408, 413 and 503, and ClientDisconnect."""
     limit, loop = settings.max_upload_bytes, asyncio.get_running_loop()
-    told = int(request.headers.get("content-length", 0))
-    if told > limit:
+    length = int(request.headers.get("content-length", 0))
+    if length > limit:
         raise problems.upload_too_large(limit)
-    share.budget.check(told)
-    piece, due = 0, loop.time() + settings.stall_seconds
-    digest = _DIGEST.fullmatch(request.headers.get("content-digest", ""))
-    hashed = hashlib.sha256()
+    share.budget.check(length)
+    digest = CONTENT_DIGEST.fullmatch(request.headers.get("content-digest", ""))
+    hasher = hashlib.sha256()
+    received, due = 0, loop.time() + settings.stall_seconds  # each interval must bring enough bytes for MIN_RATE
     more = True
     while more:
         try:
@@ -91,12 +84,12 @@ async def stream_body(request: Request, settings: Settings, share: Share) -> Asy
         if share.held + len(chunk) > limit:
             raise problems.upload_too_large(limit)
         share.take(len(chunk))
-        piece += len(chunk)
-        if piece >= LEAST_RATE * settings.stall_seconds:
-            piece, due = 0, loop.time() + settings.stall_seconds
+        received += len(chunk)
+        if received >= MIN_RATE * settings.stall_seconds:
+            received, due = 0, loop.time() + settings.stall_seconds
         if digest:
-            hashed.update(chunk)
+            hasher.update(chunk)
         if chunk:
             yield chunk
-    if digest and base64.b64encode(hashed.digest()).decode() != digest[1]:
-        raise problems.malformed_body("it is not what its Content-Digest says")
+    if digest and base64.b64encode(hasher.digest()).decode() != digest[1]:
+        raise problems.malformed_body("it does not match its Content-Digest header")

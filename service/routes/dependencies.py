@@ -1,4 +1,4 @@
-"""What handlers ask of a request."""
+"""FastAPI dependencies of the route handlers."""
 
 from typing import Annotated
 
@@ -14,37 +14,43 @@ async def get_pipeline(request: Request) -> Pipeline:
     return request.app.state.pipeline
 
 
+PipelineDep = Annotated[Pipeline, Depends(get_pipeline)]
+
+
 async def check_key(request: Request) -> Key | None:
-    """The key that was sent; None where none is needed. Raises the problem 401."""
+    """Return the request's key, or None if the service is open to all. Raises the problem 401 for a missing or unknown key."""
     keys: Keys = request.app.state.keys
     if keys.open_to_all:
         return None
-    key = keys.find(sent_key(request))
+    key = keys.find(read_key(request))
     if key is None:
         raise problems.unauthorized()
     request.state.facts["key"] = key.name
     return key
 
 
-async def spend(request: Request) -> None:
-    """Counts the request against the rate of its key. Raises the problems 401 and 429."""
+async def check_rate(request: Request) -> None:
+    """Count the request against the rate limit of its key. Raises the problems 401 and 429."""
     key = await check_key(request)
-    if key and (spent := request.app.state.keys.spend(key)):
-        request.state.headers.update(spent.headers)
-        if not spent.within:
-            raise problems.rate_used_up(key.name, spent.seconds)
+    if key and (usage := request.app.state.keys.count_request(key)):
+        request.state.headers.update(usage.headers)
+        if not usage.allowed:
+            raise problems.rate_used_up(key.name, usage.seconds)
 
 
-def check_ready(request: Request) -> None:
-    """Whether load balancers are to send more. Raises NotReady, and Draining from SIGTERM on, when all that comes is answered still."""
-    request.app.state.pipeline.engine.check_ready()
+async def check_alive(pipeline: PipelineDep) -> None:
+    """Raise the problem 503 if the process cannot work any more."""
+    if not pipeline.engine.alive:
+        raise problems.lane_died()
+
+
+async def check_ready(request: Request, pipeline: PipelineDep) -> None:
+    """Raise NotReady or Draining if load balancers should send no more requests. While draining, the service still answers all requests."""
+    pipeline.engine.check_ready()
     if request.app.state.draining:
         raise Draining
 
 
-def sent_key(request: Request) -> str:
+def read_key(request: Request) -> str:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     return (bearer if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).strip()
-
-
-PipelineOf = Annotated[Pipeline, Depends(get_pipeline)]

@@ -1,4 +1,4 @@
-"""GET /directions: what this service can do; and the bundles' files, for those who translate on their own device."""
+"""GET /directions lists what the service offers; /models serves the bundles' files to pages that translate on the user's device."""
 
 from typing import Any
 
@@ -9,18 +9,19 @@ from pydantic import BaseModel, Field
 from models.bundle import Bundle, Precision, Purpose
 from service.errors import Problem
 from service.problems import PROBLEM_RESPONSES
-from service.routes.dependencies import PipelineOf, check_key
+from service.routes.dependencies import PipelineDep, check_key
 
 router = APIRouter(tags=["directions"])
 
+RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 503)}
+FILE_RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 404, 422, 503)}
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 
 class File(BaseModel):
     """One ONNX file of a bundle."""
 
-    path: str
-    """Relative to the bundle's folder: `3/model.onnx`."""
+    path: str  # relative to the bundle's folder: `3/model.onnx`
     size: int = Field(description="In bytes.")
     sha256: str
     precision: Precision
@@ -30,65 +31,52 @@ class File(BaseModel):
 
 class Direction(BaseModel):
     direction: str
-    title: str | None = Field(description="What a person calls it.")
+    title: str | None = Field(description="The direction's name for people.")
     years: str | None
     about: str | None
-    sample: str | None = Field(description="Where a small picture that it made is, relative to the service's root …")
-    sample_source: str | None = Field(description="… and what it was made from.")
+    sample: str | None = Field(description="URL of a small picture that it made, relative to the service's root.")
+    sample_source: str | None = Field(description="URL of the picture that the sample was made from.")
     source: str
     target: str
     inverse: str
     version: int
     architecture: str
     trained_size: int
-    multiple: int = Field(description="Height and width of what the graph takes are multiples of it …")
-    smallest_side: int = Field(description="… and no smaller than this.")
+    multiple: int = Field(description="The height and width of the graph's input must be multiples of this …")
+    smallest_side: int = Field(description="… and at least this.")
     precision: str
     provider: str
     evaluation: dict[str, Any]
     licence: str
-    files: list[File] = Field(description="What the graph can be had by; empty where the service keeps its weights.")
+    files: list[File] = Field(description="The graph's files; empty if the service does not publish its weights.")
 
 
-@router.get(
-    "/directions",
-    operation_id="directions",
-    dependencies=[Depends(check_key)],
-    responses={status: PROBLEM_RESPONSES[status] for status in (401, 503)},
-)
-async def directions(pipeline: PipelineOf) -> list[Direction]:
-    """Every loaded direction, in its newest version."""
+@router.get("/directions", operation_id="directions", dependencies=[Depends(check_key)], responses=RESPONSES)
+async def directions(pipeline: PipelineDep) -> list[Direction]:
+    """List every loaded direction with its newest version."""
     pipeline.engine.check_ready()
-    newest = {each.direction: each for each in sorted(pipeline.engine.generators, key=lambda generator: generator.version)}
+    newest = {each.direction: each for each in reversed(pipeline.engine.catalog.generators)}
     on_device = pipeline.settings.on_device
-    return [describe(newest[name].bundle, newest[name].precision, newest[name].provider, on_device) for name in sorted(newest)]
+    return [describe(each.bundle, each.precision, each.provider, on_device) for _, each in sorted(newest.items())]
 
 
-@router.get(
-    "/models/{direction}/{version}/{file}",
-    operation_id="model_file",
-    response_class=FileResponse,
-    responses={status: PROBLEM_RESPONSES[status] for status in (401, 404, 422, 503)},
-)
-async def model_file(request: Request, pipeline: PipelineOf, direction: str, version: int, file: str) -> FileResponse:
-    """One of the bundle's files, as GET /directions lists them. It never changes. Samples ask for no key: a page shows them as
-    pictures, which send none."""
-    pipeline.engine.check_ready()
+@router.get("/models/{direction}/{version}/{file}", operation_id="model_file", response_class=FileResponse, responses=FILE_RESPONSES)
+async def model_file(request: Request, pipeline: PipelineDep, direction: str, version: int, file: str) -> FileResponse:
+    """Serve one of the files that GET /directions lists. A file never changes. Samples need no key, since browsers send none for images."""
     bundle = pipeline.engine.generator(direction, version).bundle
     path = f"{version}/{file}"
     if path in (bundle.manifest.sample, bundle.manifest.sample_source) and (bundle.folder / path).is_file():
         return FileResponse(bundle.folder / path, headers=IMMUTABLE)
     await check_key(request)
-    listed = {each.path: each for each in bundle.version.files} if pipeline.settings.on_device else {}
-    found = listed.get(path)
-    if found is None:
-        raise Problem(404, "Unknown file", f"There is no file {path} of {direction} to be had: GET /directions lists those that are.")
-    headers = IMMUTABLE | {"ETag": f'"{found.sha256}"'}
-    return FileResponse(bundle.folder / found.path, media_type="application/octet-stream", headers=headers)
+    for listed in bundle.version.files if pipeline.settings.on_device else ():
+        if listed.path == path:
+            headers = IMMUTABLE | {"ETag": f'"{listed.sha256}"'}
+            return FileResponse(bundle.folder / path, media_type="application/octet-stream", headers=headers)
+    raise Problem(404, "Unknown file", f"{direction} has no file {path} to download: GET /directions lists the files.")
 
 
 def describe(bundle: Bundle, precision: Precision, provider: str, on_device: bool) -> Direction:
-    """What is told of a bundle that runs in `precision` on `provider`."""
+    """Describe a bundle that runs in `precision` on `provider`; its files are listed if they are published (`on_device`)."""
     manifest, version = bundle.manifest, bundle.version
     samples = {"sample": manifest.sample, "sample_source": manifest.sample_source}
     return Direction(

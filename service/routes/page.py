@@ -1,4 +1,4 @@
-"""The page: its files under addresses that hold a hash of what they contain, compressed, with headers that let nothing else in."""
+"""The page. Its files have URLs that contain a hash of their content, are compressed, and carry strict security headers."""
 
 import gzip
 import hashlib
@@ -11,19 +11,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 WEB = Path(__file__).parent.parent / "web"
-VENDOR = "vendor/"
-"""The runtime's files have an address of their own, so that a new release of the page does not fetch them again."""
-WORKER = "service-worker.js"
-"""Lies beside the page, since a worker keeps only what lies below it."""
-
-EARLY = "returning.js"
-"""Runs before the page is seen; the others are modules, of which the browser is told at once."""
+VENDOR = "vendor/"  # the runtime's files have a hash of their own, so browsers do not download them again for each release of the page
+WORKER = "service-worker.js"  # served beside the page, since a worker only controls what is below its own URL
+EARLY = "returning.js"  # runs before the page is shown; all other scripts are modules, which the browser preloads
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; "
     "media-src 'self' blob:; connect-src 'self' blob:; manifest-src 'self'; worker-src 'self'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'none'",
-    "Cross-Origin-Embedder-Policy": "require-corp",  # this and the next let the runtime have threads
+    "Cross-Origin-Embedder-Policy": "require-corp",  # with the next one, it lets the runtime use threads
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
@@ -31,18 +27,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 FOR_A_YEAR = "public, max-age=31536000, immutable"
-ASK_AGAIN = "no-cache"
-TEXTS = {".css", ".html", ".js", ".mjs", ".svg", ".webmanifest", ".md", ".json"}
+REVALIDATE = "no-cache"
+COMPRESSIBLE = {".css", ".html", ".js", ".mjs", ".svg", ".webmanifest", ".md", ".json"}
+MEDIA_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".webmanifest": "application/manifest+json", ".webp": "image/webp"}
 
 router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
 class File:
-    """One of the page's files: `content` as a browser is to see it, or gzipped on disk only."""
+    """One of the page's files."""
 
-    path: str
-    """Below web/: `vendor/x.wasm`, whether or not it is stored as `x.wasm.gz`."""
+    path: str  # relative to web/, without the .gz of a file that is stored gzipped: `vendor/x.wasm`
     stored: Path
 
     @property
@@ -51,25 +47,23 @@ class File:
 
     @property
     def media_type(self) -> str:
-        known = {".js": "text/javascript", ".mjs": "text/javascript", ".webmanifest": "application/manifest+json", ".webp": "image/webp"}
-        suffix = Path(self.path).suffix
-        return known.get(suffix) or mimetypes.guess_type(self.path)[0] or "application/octet-stream"
+        return MEDIA_TYPES.get(Path(self.path).suffix) or mimetypes.guess_type(self.path)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True)
 class Release:
-    """The page as it is on disk when it is first asked for."""
+    """The page as it was on disk at the first request for it."""
 
     files: dict[str, File]
     page_hash: str
     vendor_hash: str
 
     def address(self, path: str) -> str:
-        """Relative to the page: `web/<hash>/app.js`."""
+        """Return a file's URL, relative to the page: `web/<hash>/app.js`."""
         return f"web/{self.vendor_hash if path.startswith(VENDOR) else self.page_hash}/{path}"
 
     def index(self, server: bool) -> str:
-        """index.html with these addresses; a page without a `server` paints on the device only."""
+        """Return index.html with the URLs of this release. A page without a `server` translates on the device only."""
         modules = [path for path in self.files if path.endswith(".js") and "/" not in path and path not in (WORKER, EARLY)]
         modules.append("texts/en.js")
         html = (WEB / "index.html").read_text(encoding="utf-8")
@@ -79,9 +73,9 @@ class Release:
         return html if server else html.replace('data-server="yes"', 'data-server="no"')
 
     def worker(self) -> str:
-        """The service worker, with all that it keeps from the first visit on."""
-        kept = ["./", *(self.address(path) for path in sorted(self.files) if not path.endswith((".wasm", ".md", ".json", ".html", WORKER)))]
-        quoted = ", ".join(f'"{address}"' for address in kept)
+        """Return the service worker with the list of files that it caches on the first visit."""
+        paths = [path for path in sorted(self.files) if not path.endswith((".wasm", ".md", ".json", ".html", WORKER))]
+        quoted = ", ".join(f'"{url}"' for url in ["./", *map(self.address, paths)])
         return (WEB / WORKER).read_text(encoding="utf-8").replace("const PAGE = [];", f"const PAGE = [{quoted}];")
 
 
@@ -89,8 +83,8 @@ class Release:
 def release() -> Release:
     files = {}
     for stored in sorted(path for path in WEB.rglob("*") if path.is_file()):
-        path = stored.relative_to(WEB).as_posix()
-        files[path.removesuffix(".gz")] = File(path.removesuffix(".gz"), stored)
+        path = stored.relative_to(WEB).as_posix().removesuffix(".gz")
+        files[path] = File(path, stored)
     hashes = [hashlib.sha256(), hashlib.sha256()]
     for path, file in files.items():
         hashes[path.startswith(VENDOR)].update(path.encode() + file.stored.read_bytes())
@@ -104,49 +98,46 @@ def _gzipped(path: str) -> bytes:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request) -> Response:
-    return _text(request, release().index(server=True), "text/html")
+    return _text_response(request, release().index(server=True), "text/html")
 
 
 @router.api_route(f"/{WORKER}", methods=["GET", "HEAD"])
 async def service_worker(request: Request) -> Response:
-    return _text(request, release().worker(), "text/javascript")
+    return _text_response(request, release().worker(), "text/javascript")
 
 
 @router.api_route("/web/{path:path}", methods=["GET", "HEAD"])
 async def web(request: Request, path: str) -> Response:
-    """A file by its name, or at its address, and then to be kept for good. Addresses of another release are unknown here: a replica that
-    has it may answer."""
+    """Serve a file by its plain name, or by its URL with the hash, which clients may cache forever. The hash of another release gives 404:
+    a replica that has that release may answer."""
     current = release()
     file = current.files.get(path.partition("/")[2])
-    is_address = file is not None and current.address(file.path) == f"web/{path}"
-    if not is_address:
+    has_hash = file is not None and current.address(file.path) == f"web/{path}"
+    if not has_hash:
         file = current.files.get(path)
     if file is None:
         return Response("The page has no such file.", 404, media_type="text/plain")
-    headers = HEADERS | {"Cache-Control": FOR_A_YEAR if is_address else ASK_AGAIN, "Vary": "Accept-Encoding"}
+    headers = HEADERS | {"Cache-Control": FOR_A_YEAR if has_hash else REVALIDATE, "Vary": "Accept-Encoding"}
+    gzipped = headers | {"Content-Encoding": "gzip"}
     if file.is_stored_gzipped:
-        if _takes_gzip(request):
-            return FileResponse(file.stored, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+        if _accepts_gzip(request):
+            return FileResponse(file.stored, media_type=file.media_type, headers=gzipped)
         return Response(gzip.decompress(file.stored.read_bytes()), media_type=file.media_type, headers=headers)
-    if Path(file.path).suffix in TEXTS and _takes_gzip(request):
-        headers["Content-Encoding"] = "gzip"
-        return Response(_gzipped(file.path), media_type=file.media_type, headers=headers)
+    if Path(file.path).suffix in COMPRESSIBLE and _accepts_gzip(request):
+        return Response(_gzipped(file.path), media_type=file.media_type, headers=gzipped)
     return FileResponse(file.stored, media_type=file.media_type, headers=headers)
 
 
-def _text(request: Request, text: str, media_type: str) -> Response:
+def _text_response(request: Request, text: str, media_type: str) -> Response:
     content = text.encode()
-    headers = HEADERS | {
-        "Cache-Control": ASK_AGAIN,
-        "ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"',
-        "Vary": "Accept-Encoding",
-    }
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = HEADERS | {"Cache-Control": REVALIDATE, "ETag": etag, "Vary": "Accept-Encoding"}
+    if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
-    if _takes_gzip(request):
+    if _accepts_gzip(request):
         content, headers["Content-Encoding"] = gzip.compress(content, 9, mtime=0), "gzip"
     return Response(content, media_type=media_type, headers=headers)
 
 
-def _takes_gzip(request: Request) -> bool:
+def _accepts_gzip(request: Request) -> bool:
     return "gzip" in request.headers.get("accept-encoding", "")

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's repository extension, as Triton has it: what there is, load, unload. Off without a key of its own.
+"""The repository extension of the Open Inference Protocol, as Triton defines it: list, load and unload models. It needs a key of its own.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
 """
@@ -12,16 +12,16 @@ from pydantic import BaseModel
 
 from service.errors import Problem
 from service.problems import unauthorized
-from service.routes.dependencies import PipelineOf, sent_key
+from service.routes.dependencies import PipelineDep, read_key
 from service.routes.inference import ERRORS, ProtocolRoute
 
 
-async def check_repository_key(request: Request, pipeline: PipelineOf) -> None:
-    """Raises the problems 404, where there is no such key, and 401."""
+async def check_repository_key(request: Request, pipeline: PipelineDep) -> None:
+    """Raise the problem 404 if no repository key is set, and 401 if the request's key does not match it."""
     key = pipeline.settings.repository_key
     if key is None:
-        raise Problem(404, "Not Found", "Models are not loaded over HTTP here: CYCLEGAN_REPOSITORY_KEY is not set.")
-    if not hmac.compare_digest(key.get_secret_value().encode(), sent_key(request).encode()):
+        raise Problem(404, "Not Found", "Loading models over HTTP is off: CYCLEGAN_REPOSITORY_KEY is not set.")
+    if not hmac.compare_digest(key.get_secret_value().encode(), read_key(request).encode()):
         raise unauthorized()
 
 
@@ -34,26 +34,25 @@ router = APIRouter(
 )
 
 
-class Asked(BaseModel):
-    ready: bool = False
-    """Only what is ready."""
+class IndexQuery(BaseModel):
+    ready: bool = False  # list only models that are ready
 
 
 @router.post("/index", operation_id="repository_index")
-async def index(pipeline: PipelineOf, asked: Asked | None = None) -> list[dict[str, Any]]:
-    """Every version in the folder of bundles, and its state."""
-    return [entry for entry in pipeline.engine.index() if entry["state"] == "READY" or not (asked and asked.ready)]
+async def index(pipeline: PipelineDep, query: IndexQuery | None = None) -> list[dict[str, Any]]:
+    """List every version in the models folder with its state."""
+    return [entry for entry in pipeline.engine.catalog.index() if entry["state"] == "READY" or not (query and query.ready)]
 
 
 @router.post("/models/{name}/load", operation_id="repository_load")
-async def load(pipeline: PipelineOf, name: str) -> Response:
-    """Serve what is new of a model. What is served of it stays where that does not load."""
+async def load(pipeline: PipelineDep, name: str) -> Response:
+    """Load new versions of a model. If they do not load, the versions that are served stay."""
     await pipeline.engine.load(name)
     return JSONResponse({})
 
 
 @router.post("/models/{name}/unload", operation_id="repository_unload")
-async def unload(pipeline: PipelineOf, name: str) -> Response:
-    """Serve a model no more; what is under way with it is answered."""
+async def unload(pipeline: PipelineDep, name: str) -> Response:
+    """Stop serving a model. Requests that it is working on are still answered."""
     await pipeline.engine.unload(name)
     return JSONResponse({})
