@@ -17,7 +17,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pictures.errors import NotAPicture
-from pictures.identify import identify, what_else
+from pictures.identify import describe_unsupported, identify
 from service import problems
 from service.pipeline import Upload
 from service.routes.bodies import stream_body
@@ -185,7 +185,7 @@ def _why_none(form: FormData) -> str:
     try:
         taken = identify(content)
     except NotAPicture:
-        name, _ = what_else(content)
+        name, _ = describe_unsupported(content)
         return f"The form holds no file, and its field {field} is {name}, {text[:40]!r} (curl wants an @ before a file's name)"
     return f"The form holds no file: its field {field} is a {taken.upper()}, but has no filename, as files of a form have"
 
