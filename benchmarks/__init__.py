@@ -1,1 +1,1 @@
-"""What is fast, side by side: each benchmark compares in one run on one machine, and prints ratios."""
+"""Benchmarks: each compares contenders in one run on one machine, and prints ratios."""

@@ -17,7 +17,7 @@ from models.bundle import Bundle
 
 
 class Parts:
-    """The parts of a run: each public method is one, by its name. A complete run has all of them, in this order."""
+    """The parts of a run. Each public method is a part of the same name; a complete run has all of them, in this order."""
 
     def __init__(self, bench: serving.Bench, models: Path, quick: bool) -> None:
         self._bench, self._models, self._quick = bench, models, quick
@@ -36,13 +36,13 @@ class Parts:
         serving.memory(self._bench, self._lite, requests=40 if self._quick else 1000)
 
     def int8(self) -> None:
-        processor.int8(self._bench, "lite", self._lite, "whatever it brings", photographs=True)
+        processor.int8(self._bench, "lite", self._lite, "no minimum", photographs=True)
         if not self._quick:
             processor.int8(self._bench, "standard (random weights)", self._standard, "at least 1.9", photographs=False)
 
     def gpu(self) -> None:
-        if why := gpu.why_none():
-            self._bench.report.findings.append(Finding("GPU", f"nothing was measured: {why}"))
+        if problem := gpu.find_problem():
+            self._bench.report.findings.append(Finding("GPU", f"nothing was measured: {problem}"))
         else:
             gpu.measure(self._bench, {"lite": self._lite, "standard": self._standard})
 
@@ -63,15 +63,15 @@ PARTS = [name for name in vars(Parts) if not name.startswith("_")]
 
 
 def main(
-    parts: Annotated[str, typer.Option(help="Which to run, comma-separated.")] = ",".join(PARTS),
-    rounds: Annotated[int, typer.Option(min=1, help="In each of which every contender takes its turn.")] = 5,
-    seconds: Annotated[int, typer.Option(min=1, help="Of each contender in each round.")] = 5,
-    quick: Annotated[bool, typer.Option("--quick", help="See that it works: a round of a second, beside plain FastAPI alone.")] = False,
-    output: Annotated[Path, typer.Option(help="Where table.md and table.json go, and the servers' logs.")] = Path("runs/benchmarks"),
+    parts: Annotated[str, typer.Option(help="Parts to run, comma-separated.")] = ",".join(PARTS),
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds. Every contender runs once in each.")] = 5,
+    seconds: Annotated[int, typer.Option(min=1, help="Duration of each contender's turn in a round.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Check that it works: one round of one second, with plain FastAPI only.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for table.md, table.json and the servers' logs.")] = Path("runs/benchmarks"),
 ) -> None:
-    """Compare throughput, latency, CPU time and memory, side by side, in half an hour."""
+    """Compare throughput, latency, CPU time and memory. A complete run takes half an hour."""
     if unknown := set(parts.split(",")) - {*PARTS}:
-        raise typer.BadParameter(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        raise typer.BadParameter(f"unknown: {', '.join(unknown)}. Choose from {', '.join(PARTS)}")
     report, output, console = Report(machine()), output.resolve(), Console(stderr=True)
     if quick:  # plain FastAPI needs no further packages
         bench = serving.Bench(report, list(OTHERS)[:1], Path(sys.executable), 1, 1, output / "logs")

@@ -9,7 +9,7 @@ from models.processor import has_vnni
 
 SHIPPED = Path(__file__).parent.parent / "models" / "photo2monet"
 SHAPE: list[str | int | None] = ["batch", "height", "width", 3]
-LICENCE = "There is nothing here to license."
+LICENCE = "This bundle exists only for benchmarks."
 
 
 def null_bundle(models: Path) -> Bundle:

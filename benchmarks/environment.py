@@ -20,26 +20,26 @@ SHARED = ("fastapi", "httptools", "numpy", "onnxruntime", "onnxruntime-gpu", "pi
 
 def versions(names: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of installed packages."""
-    found = {}
+    installed = {}
     for name in names:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def contenders_python(folder: Path) -> Path:
     """Create or update the environment in `folder`, and return its interpreter."""
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = REQUIREMENTS.read_text() + "".join(f"{name}=={number}\n" for name, number in versions(SHARED).items())
-    if not stamp.exists() or stamp.read_text() != wanted:
-        with Console(stderr=True).status(f"installing the contenders in {folder}: some minutes, once"):
+    requirements = REQUIREMENTS.read_text() + "".join(f"{name}=={number}\n" for name, number in versions(SHARED).items())
+    if not stamp.exists() or stamp.read_text() != requirements:
+        with Console(stderr=True).status(f"installing the contenders in {folder}; this takes some minutes, once"):
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            unfinished = folder / "unfinished.txt"
-            unfinished.write_text(wanted)
-            subprocess.run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", unfinished], check=True)
-            unfinished.replace(stamp)
+            new_stamp = folder / "unfinished.txt"
+            new_stamp.write_text(requirements)
+            subprocess.run([python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", new_stamp], check=True)
+            new_stamp.replace(stamp)
     return python
 
 
@@ -57,5 +57,5 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
-    return named[1] if named else platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return match[1] if match else platform.processor() or platform.machine()

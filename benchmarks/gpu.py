@@ -11,7 +11,7 @@ from benchmarks import pictures, sessions
 from benchmarks.bundles import SHIPPED
 from benchmarks.report import Finding, ratios
 from benchmarks.servers import our_server
-from benchmarks.serving import SIDE, Bench, Contenders, check, closed
+from benchmarks.serving import SIDE, Bench, Contenders, check, closed_loops
 from models.bundle import Bundle, load_bundle
 from service.engine.sessions import CPU, CUDA, choose_providers, open_session
 from service.machine import usable_cpus
@@ -22,11 +22,11 @@ PICTURE_GFLOP = {"lite": 5.75, "standard": 99.1}
 """Operations for a picture of 256×256 pixels; a multiplication and an addition count as two."""
 
 
-def why_none() -> str | None:
-    """Return why sessions cannot run on a GPU here, or None if they can."""
-    providers, why = choose_providers(("auto",))
+def find_problem() -> str | None:
+    """Return why sessions cannot run on a GPU here; None if they can."""
+    providers, problem = choose_providers(("auto",))
     if CUDA not in providers:
-        return why
+        return problem
     session = open_session(load_bundle(SHIPPED).onnx, providers, usable_cpus())
     return None if session.get_providers()[0] == CUDA else "CUDA's libraries did not load: pip install -e '.[gpu]'"
 
@@ -42,14 +42,17 @@ def measure(bench: Bench, bundles: dict[str, Bundle], provider: str = CUDA) -> N
         bare = partial(sessions.repeat, partial(sessions.run, session, batch), bench.seconds, len(batch))
         with our_server(bundle, bench.logs, picture, providers=provider) as server:
             check([server], bundle.onnx)
-            contenders: Contenders = {f"bare session, batches of {len(batch)}": bare, **closed([server], picture, CLIENTS, bench.seconds)}
+            contenders: Contenders = {
+                f"bare session, batches of {len(batch)}": bare,
+                **closed_loops([server], picture, CLIENTS, bench.seconds),
+            }
             rows = bench.side_by_side(f"{name}, GPU", f"{CLIENTS} clients", contenders)
         over_http, alone = ([load.per_second for load in rows[each].rounds] for each in reversed(list(contenders)))
         bench.report.findings.append(Finding(f"GPU: {name}, HTTP / session", ratios(over_http, alone), "0.9"))
         share = np.median(alone) * PICTURE_GFLOP[name] / 1000 / teraflops
         bench.report.findings.append(Finding(f"GPU: {name}, session's share of the matrix rate", f"{100 * share:.0f} %", "40 %"))
-        shown = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
-        difference = sessions.mean_difference(session, open_session(bundle.onnx, [CPU], usable_cpus()), shown)
+        photographs = [pictures.pixels(content) for content in pictures.squares(SIDE, len(pictures.PHOTOGRAPHS))]
+        difference = sessions.mean_difference(session, open_session(bundle.onnx, [CPU], usable_cpus()), photographs)
         bench.report.findings.append(
             Finding(f"GPU: {name}, mean difference from the CPU's pictures", f"{difference:.2f}/255", "under 1/255")
         )

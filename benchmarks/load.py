@@ -61,14 +61,14 @@ def closed_loop(url: str, picture: bytes, clients: int, seconds: int) -> Load:
     """Run with wrk if it is installed, because it takes the least CPU time from the server; otherwise in Python."""
     wrk = shutil.which("wrk")
     if wrk is None:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         outcomes = asyncio.run(_closed_loop(url, form(picture), clients, seconds))
-        return _load(outcomes, time.monotonic() - begun, PATIENCE)
+        return _load(outcomes, time.monotonic() - started_at, PATIENCE)
     with tempfile.NamedTemporaryFile() as body:
         Path(body.name).write_bytes(form(picture))
         command = [wrk, "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(Path(__file__).parent / "wrk.lua")]
-        printed = subprocess.run([*command, url, "--", body.name, CONTENT_TYPE], capture_output=True, text=True, check=True).stdout
-    result = json.loads(printed.splitlines()[-1])
+        output = subprocess.run([*command, url, "--", body.name, CONTENT_TYPE], capture_output=True, text=True, check=True).stdout
+    result = json.loads(output.splitlines()[-1])
     if not result["answers"]:
         result |= {"p50_ms": None, "p99_ms": None}
     return Load(result["answers"] / result.pop("seconds"), **result)
@@ -96,21 +96,21 @@ def open_loop(url: str, picture: bytes, rate: float, seconds: float, deadline: f
 
 async def _open_loop(url: str, body: bytes, arrivals: list[float]) -> list[Outcome]:
     async with _session() as session:
-        begun, sent = time.monotonic(), []
+        started_at, tasks = time.monotonic(), []
         for arrival in arrivals:
-            await asyncio.sleep(begun + arrival - time.monotonic())
-            sent.append(asyncio.create_task(_post(session, url, body, begun + arrival)))
-        return await asyncio.gather(*sent)
+            await asyncio.sleep(started_at + arrival - time.monotonic())
+            tasks.append(asyncio.create_task(_post(session, url, body, started_at + arrival)))
+        return await asyncio.gather(*tasks)
 
 
 def post_at_once(url: str, pictures: Sequence[bytes]) -> list[Outcome]:
     """Send all pictures at the same time, each by its own client."""
 
-    async def all_of_them() -> list[Outcome]:
+    async def post_all() -> list[Outcome]:
         async with _session() as session:
             return await asyncio.gather(*(_post(session, url, form(picture), time.monotonic()) for picture in pictures))
 
-    return asyncio.run(all_of_them())
+    return asyncio.run(post_all())
 
 
 def _session() -> aiohttp.ClientSession:
@@ -128,9 +128,9 @@ async def _post(session: aiohttp.ClientSession, url: str, body: bytes, due: floa
 
 
 def _load(outcomes: list[Outcome], seconds: float, deadline: float) -> Load:
-    took = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    durations = [outcome.seconds for outcome in outcomes if outcome.status == 200]
     statuses = Counter(outcome.status for outcome in outcomes)
     refused = sum(statuses[status] for status in REFUSALS)
-    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist() if took else (None, None)
-    in_time = sum(each <= deadline for each in took)
-    return Load(in_time / seconds, p50, p99, answers=len(took), refused=refused, errors=len(outcomes) - len(took) - refused)
+    p50, p99 = (1000 * np.percentile(durations, (50, 99))).tolist() if durations else (None, None)
+    in_time = sum(each <= deadline for each in durations)
+    return Load(in_time / seconds, p50, p99, answers=len(durations), refused=refused, errors=len(outcomes) - len(durations) - refused)

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.load import Load
 
-NOTHING = "–"
+MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ class Report:
 def ratios(numerators: Sequence[float | None], denominators: Sequence[float | None]) -> str:
     """Return median and extremes of the ratios of single rounds: the machine's speed changes from round to round."""
     each = [a / b for a, b in zip(numerators, denominators, strict=True) if a is not None and b]
-    return f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" if each else NOTHING
+    return f"{median(each):.2f} ({min(each):.2f} to {max(each):.2f})" if each else MISSING
 
 
-def _table(head: list[str], rows: list[list[str]], left: int) -> list[str]:
+def _table(header: list[str], rows: list[list[str]], left: int) -> list[str]:
     """Format a table; the first `left` columns are text, the others numbers."""
-    lines = [head, *([["---"] * left + ["---:"] * (len(head) - left)]), *rows]
+    lines = [header, *([["---"] * left + ["---:"] * (len(header) - left)]), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines] + [""]
 
 
 def _number(value: float | None) -> str:
     """Format with three significant digits."""
     if value is None:
-        return NOTHING
+        return MISSING
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -60,8 +60,8 @@ class Server:
 
     def measure(self, load: Callable[[str], Load]) -> Load:
         """Put a load on it, and measure the CPU time and memory of all its processes."""
-        with self.awake():
-            before, peaks, done = self._cpu_seconds(), [self.memory_mb()], threading.Event()
+        with self.resumed():
+            earlier, peaks, done = self._cpu_seconds(), [self.memory_mb()], threading.Event()
 
             def watch() -> None:
                 while not done.wait(1):
@@ -74,13 +74,13 @@ class Server:
             finally:
                 done.set()
                 watcher.join()
-            cpu_ms = 1000 * (self._cpu_seconds() - before) / outcome.answers if outcome.answers else None
+            cpu_ms = 1000 * (self._cpu_seconds() - earlier) / outcome.answers if outcome.answers else None
             return replace(outcome, cpu_ms=cpu_ms, memory_mb=max(*peaks, self.memory_mb()))
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Let it run; at other times it is suspended, so that it does not disturb the others."""
-        self._ask(psutil.Process.resume)
+    def resumed(self) -> Iterator[None]:
+        """Resume it for a while. At other times it is suspended, so that it does not disturb the others."""
+        self._for_each_process(psutil.Process.resume)
         try:
             yield
         finally:
@@ -88,24 +88,24 @@ class Server:
             self.suspend()
 
     def suspend(self) -> None:
-        self._ask(psutil.Process.suspend)
+        self._for_each_process(psutil.Process.suspend)
 
     def _settle(self) -> None:
-        """Wait until it has finished the work that a load has left behind."""
-        end, before = time.monotonic() + SETTLE_SECONDS, -1.0
-        while (now := self._cpu_seconds()) > before + IDLE and time.monotonic() < end:
-            before = now
+        """Wait until it has finished the work that is left after a load."""
+        end, earlier = time.monotonic() + SETTLE_SECONDS, -1.0
+        while (now := self._cpu_seconds()) > earlier + IDLE and time.monotonic() < end:
+            earlier = now
             time.sleep(0.25)
 
     def memory_mb(self) -> float:
         """Return the memory of all its processes; shared memory counts once (PSS) if the system reports that."""
-        each = self._ask(psutil.Process.memory_full_info)
-        return sum(getattr(memory, "pss", memory.rss) for memory in each) / 1e6
+        usages = self._for_each_process(psutil.Process.memory_full_info)
+        return sum(getattr(memory, "pss", memory.rss) for memory in usages) / 1e6
 
     def stop(self) -> None:
-        """Ask it to end, and kill what is left after a while."""
-        self._ask(psutil.Process.resume)
-        tree = self._ask(lambda process: process)
+        """Terminate it, and kill the processes that are left after 15 seconds."""
+        self._for_each_process(psutil.Process.resume)
+        tree = self._for_each_process(lambda process: process)
         with suppress(psutil.Error):
             self._process.terminate()
         for process in psutil.wait_procs(tree, timeout=15)[1]:
@@ -114,16 +114,16 @@ class Server:
 
     def _cpu_seconds(self) -> float:
         """Return the CPU time of all its processes, including those that have ended."""
-        return sum(sum(times[:4]) for times in self._ask(psutil.Process.cpu_times))
+        return sum(sum(times[:4]) for times in self._for_each_process(psutil.Process.cpu_times))
 
-    def _ask(self, question: Callable[[psutil.Process], T]) -> list[T]:
-        """Ask each of its processes; those that have just ended are skipped."""
-        answers = []
+    def _for_each_process(self, function: Callable[[psutil.Process], T]) -> list[T]:
+        """Return the results of `function` for all its processes, except those that have just ended."""
+        results = []
         with suppress(psutil.Error):
             for process in (self._process, *self._process.children(recursive=True)):
                 with suppress(psutil.Error):
-                    answers.append(question(process))
-        return answers
+                    results.append(function(process))
+        return results
 
 
 @contextmanager

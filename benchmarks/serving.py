@@ -59,11 +59,11 @@ class Bench:
         self.report.rows += rows.values()
         return rows
 
-    def compare(self, what: str, rows: dict[str, Row], figure: str, bars: dict[str, str]) -> None:
+    def compare(self, title: str, rows: dict[str, Row], figure: str, bars: dict[str, str]) -> None:
         """Report this service's figure relative to those of others, with the bar for each."""
         for other, bar in bars.items():
             values = [[getattr(load, figure) for load in rows[name].rounds] for name in (OURS, other)]
-            self.report.findings.append(Finding(f"{what}, {OURS} / {other}", ratios(*values), bar))
+            self.report.findings.append(Finding(f"{title}, {OURS} / {other}", ratios(*values), bar))
 
     @contextmanager
     def servers(self, bundle: Bundle, deadline: float) -> Iterator[tuple[list[Server], Path]]:
@@ -82,15 +82,15 @@ class Bench:
 def check(servers: list[Server], model: Path) -> None:
     """Send sixteen different pictures at once, and exit if one does not come back as its own translation."""
     session = open_session(model, [CPU], usable_cpus())
-    sent = pictures.squares(SIDE, CLIENTS)
-    expected = [encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90) for picture in sent]
+    squares = pictures.squares(SIDE, CLIENTS)
+    expected = [encode(sessions.run(session, pictures.pixels(picture)[None])[0], "jpeg", 90) for picture in squares]
     for server in servers:
-        with server.awake():
-            outcomes = post_at_once(server.url, sent)
-        for outcome, right in zip(outcomes, expected, strict=True):
+        with server.resumed():
+            outcomes = post_at_once(server.url, squares)
+        for outcome, translation in zip(outcomes, expected, strict=True):
             if outcome.status != 200:
                 raise SystemExit(f"error: {server.name} answers {outcome.status}: {outcome.content[:200]!r}")
-            difference = np.abs(pictures.pixels(outcome.content).astype(np.int16) - pictures.pixels(right)).mean()
+            difference = np.abs(pictures.pixels(outcome.content).astype(np.int16) - pictures.pixels(translation)).mean()
             if difference > 1:
                 raise SystemExit(f"error: {server.name} answers another picture, {difference:.1f}/255 off in the mean")
 
@@ -105,15 +105,15 @@ def photograph(bench: Bench, name: str, bundle: Bundle) -> None:
         check(servers, model)
         bare = "bare loop of decode, session, encode"
         loop = partial(sessions.whole_loops, model, picture, SIZE, bench.seconds)
-        contenders: Contenders = {**closed(servers, picture, 1, bench.seconds), bare: partial(loop, processes=1, threads=cpus)}
+        contenders: Contenders = {**closed_loops(servers, picture, 1, bench.seconds), bare: partial(loop, processes=1, threads=cpus)}
         rows = bench.side_by_side(name, "photograph, 1 client", contenders)
         pairs = zip(rows[OURS].rounds, rows[bare].rounds, strict=True)
-        more = [served.p50_ms - alone.p50_ms for served, alone in pairs if served.p50_ms and alone.p50_ms]
-        what = f"{name}, photograph, one client: median above the bare loop's"
-        bench.report.findings.append(Finding(what, f"{np.median(more):.1f} ms", "at most 4 ms"))
+        overheads = [served.p50_ms - alone.p50_ms for served, alone in pairs if served.p50_ms and alone.p50_ms]
+        title = f"{name}, photograph, one client: median above the bare loop's"
+        bench.report.findings.append(Finding(title, f"{np.median(overheads):.1f} ms", "at most 4 ms"))
 
         limit = f"{cpus} bare loops"
-        contenders = {**closed(servers, picture, CLIENTS, 2 * bench.seconds), limit: partial(loop, processes=cpus, threads=1)}
+        contenders = {**closed_loops(servers, picture, CLIENTS, 2 * bench.seconds), limit: partial(loop, processes=cpus, threads=1)}
         rows = bench.side_by_side(name, f"photograph, {CLIENTS} clients", contenders)
         bars = {limit: "at least 0.9", **dict.fromkeys(bench.others, "at least 1.0")}
         bench.compare(f"{name}, photograph: throughput", rows, "per_second", bars)
@@ -130,26 +130,26 @@ def under_load(bench: Bench, name: str, bundle: Bundle, picture: bytes, capacity
             load = f"photograph, open, {rate:.0f} a second ({share} of capacity)"
             rows = bench.side_by_side(name, load, {server.name: partial(server.measure, arrivals) for server in servers})
             in_time = ratios([each.per_second for each in rows[OURS].rounds], [capacity] * bench.rounds)
-            what = f"{name}, photographs arrive at {share} of capacity: answers in time / capacity"
-            bench.report.findings.append(Finding(what, in_time, "at least 0.9"))
+            title = f"{name}, photographs arrive at {share} of capacity: answers in time / capacity"
+            bench.report.findings.append(Finding(title, in_time, "at least 0.9"))
 
 
 def server_cost(bench: Bench, bundle: Bundle) -> None:
     """Measure the cost of serving itself, with an empty generator and pictures of 12 kB."""
     (picture,) = pictures.squares(SIDE, 1)
 
-    def restarted() -> Iterator[Contenders]:
+    def restart_servers() -> Iterator[Contenders]:
         """Restart the servers in each round, because one start can be several percent faster than another."""
         for _ in range(bench.rounds):
             with bench.servers(bundle, deadline=30) as (servers, model):
                 check(servers, model)
-                yield closed(servers, picture, CLIENTS, bench.seconds)
+                yield closed_loops(servers, picture, CLIENTS, bench.seconds)
 
-    rows = bench.in_rounds("null", f"12 kB, {CLIENTS} clients", restarted())
+    rows = bench.in_rounds("null", f"12 kB, {CLIENTS} clients", restart_servers())
     bench.compare("null, 12 kB: throughput", rows, "per_second", {"plain FastAPI": "at least 1.0"} | dict.fromkeys(bench.others[1:], ""))
 
 
-def closed(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
+def closed_loops(servers: list[Server], picture: bytes, clients: int, seconds: int) -> Contenders:
     """Return the contenders under a closed loop."""
     load = partial(closed_loop, picture=picture, clients=clients, seconds=seconds)
     return {server.name: partial(server.measure, load) for server in servers}
@@ -158,15 +158,15 @@ def closed(servers: list[Server], picture: bytes, clients: int, seconds: int) ->
 def memory(bench: Bench, bundle: Bundle, requests: int) -> None:
     """Measure how memory grows with pictures of many sizes, four at a time."""
     random, source = Random(0), pictures.mosaic(2000, 2000)
-    held = []
+    memory_mb_at = []
     with our_server(bundle, bench.logs, pictures.squares(SIDE, 1)[0]) as server:
         for number in range(4, requests + 1, 4):
-            mixed = [pictures.jpeg(source.crop((0, 0, random.randint(64, 800), random.randint(64, 800)))) for _ in range(4)]
-            if any(outcome.status != 200 for outcome in post_at_once(f"{server.url}&size=384", mixed)):
+            batch = [pictures.jpeg(source.crop((0, 0, random.randint(64, 800), random.randint(64, 800)))) for _ in range(4)]
+            if any(outcome.status != 200 for outcome in post_at_once(f"{server.url}&size=384", batch)):
                 raise SystemExit("error: this service failed on pictures of mixed sizes; see its log")
             if number in (requests // 10, requests):
-                held.append(server.memory_mb())
-    growth = f"{held[0]:.0f} to {held[1]:.0f} MB: {100 * (held[1] / held[0] - 1):+.1f} %"
+                memory_mb_at.append(server.memory_mb())
+    growth = f"{memory_mb_at[0]:.0f} to {memory_mb_at[1]:.0f} MB: {100 * (memory_mb_at[1] / memory_mb_at[0] - 1):+.1f} %"
     bench.report.findings.append(
         Finding(f"memory after {requests // 10} and after {requests:,} pictures of mixed sizes", growth, "within 10 %")
     )

@@ -24,45 +24,45 @@ BATCHES = (1, 2, 4, 8, 16)
 
 def repeat(work: Callable[[], object], seconds: float, pictures: int = 1, loops: int = 1) -> Load:
     """Measure `work`, which handles `pictures` pictures per call, in `loops` threads."""
-    took: list[float] = []
-    cpu_begun, begun = time.process_time(), time.perf_counter()
+    durations: list[float] = []
+    cpu_started_at, started_at = time.process_time(), time.perf_counter()
 
     def loop() -> None:
-        now = begun
-        while now < begun + seconds:
+        now = started_at
+        while now < started_at + seconds:
             work()
-            took.append(time.perf_counter() - now)
-            now += took[-1]
+            durations.append(time.perf_counter() - now)
+            now += durations[-1]
 
     with ThreadPoolExecutor(loops) as threads:
-        for ended in [threads.submit(loop) for _ in range(loops)]:
-            ended.result()
+        for future in [threads.submit(loop) for _ in range(loops)]:
+            future.result()
     now = time.perf_counter()
-    answers = pictures * len(took)
-    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
-    return Load(answers / (now - begun), p50, p99, answers, cpu_ms=1000 * (time.process_time() - cpu_begun) / answers)
+    answers = pictures * len(durations)
+    p50, p99 = (1000 * np.percentile(durations, (50, 99))).tolist()
+    return Load(answers / (now - started_at), p50, p99, answers, cpu_ms=1000 * (time.process_time() - cpu_started_at) / answers)
 
 
 def whole_loops(model: Path, picture: bytes, size: int, seconds: float, processes: int, threads: int) -> Load:
     """Measure the limit of the machine: loops of decode, session and encode in several processes, without HTTP."""
     context = get_context("spawn")
     ready, answers = context.Barrier(processes), context.SimpleQueue()
-    started = [context.Process(target=_loop, args=(model, picture, size, seconds, threads, ready, answers)) for _ in range(processes)]
-    for process in started:
+    workers = [context.Process(target=_loop, args=(model, picture, size, seconds, threads, ready, answers)) for _ in range(processes)]
+    for process in workers:
         process.start()
-    each = [answers.get() for _ in started]
-    for process in started:
+    results = [answers.get() for _ in workers]
+    for process in workers:
         process.join()
-    took = [seconds for one in each for seconds in one["took"]]
-    p50, p99 = (1000 * np.percentile(took, (50, 99))).tolist()
-    cpu_ms = 1000 * sum(one["cpu"] for one in each) / len(took)
-    rate = sum(len(one["took"]) / one["lasted"] for one in each)
-    return Load(rate, p50, p99, len(took), cpu_ms=cpu_ms, memory_mb=sum(one["memory"] for one in each) / 1e6)
+    durations = [seconds for result in results for seconds in result["took"]]
+    p50, p99 = (1000 * np.percentile(durations, (50, 99))).tolist()
+    cpu_ms = 1000 * sum(result["cpu"] for result in results) / len(durations)
+    rate = sum(len(result["took"]) / result["lasted"] for result in results)
+    return Load(rate, p50, p99, len(durations), cpu_ms=cpu_ms, memory_mb=sum(result["memory"] for result in results) / 1e6)
 
 
 def _loop(model: Path, picture: bytes, size: int, seconds: float, threads: int, ready: Barrier, answers: Any) -> None:
     session = open_session(model, [CPU], threads)
-    took: list[float] = []
+    durations: list[float] = []
 
     def translate() -> None:
         pixels = decode(open_picture(picture, 50_000_000), size).pixels
@@ -70,14 +70,14 @@ def _loop(model: Path, picture: bytes, size: int, seconds: float, threads: int, 
 
     translate()
     ready.wait()
-    begun, cpu_begun = time.perf_counter(), time.process_time()
-    while not took or time.perf_counter() < begun + seconds:
+    started_at, cpu_started_at = time.perf_counter(), time.process_time()
+    while not durations or time.perf_counter() < started_at + seconds:
         now = time.perf_counter()
         translate()
-        took.append(time.perf_counter() - now)
+        durations.append(time.perf_counter() - now)
     memory = psutil.Process().memory_full_info()
-    lasted, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
-    answers.put({"took": took, "lasted": lasted, "cpu": cpu, "memory": getattr(memory, "pss", memory.rss)})
+    lasted, cpu = time.perf_counter() - started_at, time.process_time() - cpu_started_at
+    answers.put({"took": durations, "lasted": lasted, "cpu": cpu, "memory": getattr(memory, "pss", memory.rss)})
 
 
 def run(session: InferenceSession, pictures: Pixels) -> NDArray[np.uint8]:
@@ -95,4 +95,4 @@ def best_batch(session: InferenceSession, pixels: Pixels, seconds: float, batche
 
 def mean_difference(a: InferenceSession, b: InferenceSession, pictures: list[Pixels]) -> float:
     """Return the mean absolute difference between two sessions on `pictures`, (h, w, 3) each, in steps of 1/255."""
-    return float(np.mean([np.abs(run(a, each[None]).astype(np.int16) - run(b, each[None])).mean() for each in pictures]))
+    return float(np.mean([np.abs(run(a, picture[None]).astype(np.int16) - run(b, picture[None])).mean() for picture in pictures]))

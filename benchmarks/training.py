@@ -36,9 +36,9 @@ def main(
     preset: Annotated[str, typer.Option(help="lite or standard.")] = "lite",
     steps: Annotated[int, typer.Option(min=1, help="Steps that each contender takes in each round.")] = 5,
     rounds: Annotated[int, typer.Option(min=1, help="Each contender's best round counts.")] = 4,
-    device: Annotated[str, typer.Option(help="What torch calls a device; auto: CUDA where it is there.")] = "auto",
+    device: Annotated[str, typer.Option(help="A torch device, or auto: CUDA if it is available.")] = "auto",
 ) -> None:
-    """Compare both on noise, which costs the same as real pictures."""
+    """Compare training steps on noise, which takes as long as on real pictures."""
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(preset, source=Path(folder) / "x", target=Path(folder) / "y", device=device, flip=False)
         contenders: dict[str, Step] = {"plain, fp32": plain_step(config)}
@@ -67,21 +67,22 @@ def measure(contenders: dict[str, Step], pair: tuple[Tensor, Tensor], steps: int
 def _seconds(step: Step, pair: tuple[Tensor, Tensor], steps: int) -> float:
     synchronize = torch.cuda.synchronize if pair[0].is_cuda else lambda: None
     synchronize()
-    begin = time.perf_counter()
+    started_at = time.perf_counter()
     for _ in range(steps):
         step(*pair)
     synchronize()
-    return (time.perf_counter() - begin) / steps
+    return (time.perf_counter() - started_at) / steps
 
 
 def batch(config: TrainingConfig) -> tuple[Tensor, Tensor]:
+    """Return a batch of noise for each domain."""
     side = config.load_size[1]
     pictures = list(np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8))
     return tuple(Domain(pictures, config, stream).batch(0).to(choose_device(config.device)) for stream in (0, 1))  # type: ignore[return-value]
 
 
 def plain_step(config: TrainingConfig) -> Step:
-    """One step of the paper, one network call after the other, in fp32 with torch's defaults."""
+    """Return a training step as in the paper: one network call after the other, in fp32, with torch's defaults."""
     model = CycleGAN(config).to(choose_device(config.device))
     pool_x, pool_y = HistoryPool(config.pool_size, 0), HistoryPool(config.pool_size, 1)
     generators = torch.optim.Adam([*model.G.parameters(), *model.F.parameters()], config.lr, (config.beta1, 0.999))

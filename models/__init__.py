@@ -1,1 +1,1 @@
-"""Bundles: generators as they are shipped, a folder a direction, and the one module that reads and writes them."""
+"""The bundle format for trained generators, with one folder per direction, and the bundles that come with the project."""

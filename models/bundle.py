@@ -26,7 +26,7 @@ Purpose = Literal["pictures", "tiles"]
 ONNX = "model.onnx"
 TILING = "tiling.onnx"
 VERSION_FILE = r"^[0-9]+/[A-Za-z0-9_.-]+$"
-FOR_PEOPLE = ("title", "years", "about", "sample", "sample_source")
+DISPLAY_FIELDS = ("title", "years", "about", "sample", "sample_source")
 """The manifest's fields that the page shows. Exporting another version keeps them."""
 
 
@@ -73,7 +73,7 @@ class Version(_Entry):
 
     @field_validator("files")
     @classmethod
-    def _runs_anywhere(cls, files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
+    def _require_fp32(cls, files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
         if not any((file.precision, file.device, file.purpose) == ("fp32", "any", "pictures") for file in files):
             raise ValueError("none of them is fp32 for any device")
         return files
@@ -160,22 +160,22 @@ def load_versions(folder: Path) -> tuple[list[Bundle], list[str]]:
     """Return every version whose files match the manifest, newest first, and the problems of the others. Raises BundleError if the manifest
     itself cannot be used."""
     manifest = read_manifest(folder)
-    sound: list[Bundle] = []
+    valid: list[Bundle] = []
     problems: list[str] = []
     for version in sorted(manifest.versions, key=lambda v: v.version, reverse=True):
         mismatches = [problem for file in version.files if (problem := _mismatch(folder, file))]
         problems += mismatches
         if not mismatches:
-            sound.append(Bundle(folder, manifest, version))
-    return sound, problems
+            valid.append(Bundle(folder, manifest, version))
+    return valid, problems
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Return the newest version whose files match the manifest. Raises BundleError if there is none."""
-    sound, problems = load_versions(folder)
-    if not sound:
+    valid, problems = load_versions(folder)
+    if not valid:
         raise BundleError("; ".join(problems))
-    return sound[0]
+    return valid[0]
 
 
 def load_pair(folder: Path) -> list[Bundle]:
@@ -198,26 +198,26 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def write_version(folder: Path, manifest: Manifest, files: list[bytes], beside: dict[str, bytes]) -> Bundle:
+def write_version(folder: Path, manifest: Manifest, files: list[bytes], other_files: dict[str, bytes]) -> Bundle:
     """Add the manifest's only version to the bundle in `folder`.
 
-    `files` are the contents of the version's files, in order; `beside` has other files by name (the card and its pictures). The manifest
-    is replaced last, atomically, so that a running service sees either the old or the new bundle.
+    `files` are the contents of the version's files, in order; `other_files` are the card and its pictures, by name. The manifest is
+    replaced last, atomically, so that a running service sees either the old or the new bundle.
     """
     (version,) = manifest.versions
     if (folder / MANIFEST).exists():
-        earlier = read_manifest(folder)
-        kept = {name: getattr(manifest, name) or getattr(earlier, name) for name in FOR_PEOPLE}
-        manifest = manifest.model_copy(update={"versions": (*earlier.versions, version), **kept})
+        existing = read_manifest(folder)
+        display = {name: getattr(manifest, name) or getattr(existing, name) for name in DISPLAY_FIELDS}
+        manifest = manifest.model_copy(update={"versions": (*existing.versions, version), **display})
 
     for file, content in zip(version.files, files, strict=True):
-        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # an interrupted export may have left it
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)  # may exist after an interrupted export
         (folder / file.path).write_bytes(content)
-    for name, content in beside.items():
+    for name, content in other_files.items():
         (folder / name).write_bytes(content)
-    unfinished = folder / f"{MANIFEST}.tmp"
-    unfinished.write_text(manifest.model_dump_json(indent=2) + "\n")
-    unfinished.replace(folder / MANIFEST)
+    temporary = folder / f"{MANIFEST}.tmp"
+    temporary.write_text(manifest.model_dump_json(indent=2) + "\n")
+    temporary.replace(folder / MANIFEST)
     return load_bundle(folder)
 
 

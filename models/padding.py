@@ -14,9 +14,9 @@ def padded_side(side: int, multiple: int, smallest: int) -> int:
 def pad(pixels: Pixels, multiple: int, smallest: int) -> Pixels:
     """Pad uint8 (h, w, 3) at the bottom and right by reflection; `crop` undoes it."""
     height, width = pixels.shape[:2]
-    below = padded_side(height, multiple, smallest) - height
-    beside = padded_side(width, multiple, smallest) - width
-    return np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="reflect") if below or beside else pixels
+    bottom = padded_side(height, multiple, smallest) - height
+    right = padded_side(width, multiple, smallest) - width
+    return np.pad(pixels, ((0, bottom), (0, right), (0, 0)), mode="reflect") if bottom or right else pixels
 
 
 def crop(pixels: Pixels, height: int, width: int) -> Pixels:

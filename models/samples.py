@@ -20,7 +20,7 @@ SIZE = 448
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of bundles")
-    parser.add_argument("--photograph", type=Path, required=True, help="should be freely licensed, because the samples are published")
+    parser.add_argument("--photograph", type=Path, required=True, help="a freely licensed photograph, because the samples are published")
     arguments = parser.parse_args()
     bundles = {bundle.direction: bundle for bundle in map(load_bundle, list_bundles(arguments.models))}
     image = Image.open(arguments.photograph).convert("RGB")
@@ -28,18 +28,18 @@ def main() -> None:
     photograph = np.asarray(image)
     for bundle in bundles.values():
         inverse = bundles.get(bundle.manifest.inverse)
-        source = photograph if bundle.manifest.source == "photo" or inverse is None else _translated(inverse, photograph)
-        _write(bundle, source, _translated(bundle, source))
+        source = photograph if bundle.manifest.source == "photo" or inverse is None else _translate(inverse, photograph)
+        _save(bundle, source, _translate(bundle, source))
 
 
-def _translated(bundle: Bundle, pixels: Pixels) -> Pixels:
+def _translate(bundle: Bundle, pixels: Pixels) -> Pixels:
     session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
     padded = pad(pixels, bundle.version.multiple, bundle.version.smallest_side)
     (translations,) = session.run(None, {"pictures": padded[None]})
     return crop(np.asarray(translations)[0], *pixels.shape[:2])
 
 
-def _write(bundle: Bundle, source: Pixels, sample: Pixels) -> None:
+def _save(bundle: Bundle, source: Pixels, sample: Pixels) -> None:
     names = {"sample_source": f"{bundle.version.version}/sample-source.webp", "sample": f"{bundle.version.version}/sample.webp"}
     for name, pixels in zip(names.values(), (source, sample), strict=True):
         Image.fromarray(pixels).save(bundle.folder / name, quality=72, method=6)

@@ -10,17 +10,16 @@ from pictures.parts import Parts
 
 _FILE_HEADER, _V4, _V5 = 14, 108, 124
 _RGB, _RUNS_OF_8, _RUNS_OF_4, _BITFIELDS, _ALPHA_BITFIELDS = 0, 1, 2, 3, 6
-_EMBEDDED = b"DEBM"
 _BGRA = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 
 
-def parts(content: bytes) -> Parts:
-    content = _with_common_header(content)
+def examine(content: bytes) -> Parts:
+    content = _normalize_header(content)
     header_size = int.from_bytes(content[14:18], "little")
     if header_size < 40 or len(content) < _FILE_HEADER + max(40, min(header_size, _V5)):
         return Parts(content, orientation=1)
     profile = None
-    if header_size >= _V5 and content[70:74] == _EMBEDDED:
+    if header_size >= _V5 and content[70:74] == b"DEBM":  # an embedded profile
         at, size = struct.unpack_from("<II", content, _FILE_HEADER + 112)
         profile = content[_FILE_HEADER + at : _FILE_HEADER + at + size]
     width, height, _, bits, compression = struct.unpack_from("<iiHHI", content, 18)
@@ -30,10 +29,10 @@ def parts(content: bytes) -> Parts:
     masks = _masks(content, header_size, bits, compression)
     if masks is None or width <= 0:
         return Parts(content, orientation=1, size=size, profile=profile)
-    return Parts(_with_bytes(content, width, height, bits, masks), orientation=1, size=size, profile=profile)
+    return Parts(_convert_to_8_bits(content, width, height, bits, masks), orientation=1, size=size, profile=profile)
 
 
-def _with_common_header(content: bytes) -> bytes:
+def _normalize_header(content: bytes) -> bytes:
     """Extend a short header of OS/2, which omits trailing zeros, to 40 bytes, and correct a palette size that is too large."""
     header_size = int.from_bytes(content[14:18], "little")
     if 16 <= header_size < 40:
@@ -45,29 +44,31 @@ def _with_common_header(content: bytes) -> bytes:
 
 
 def read(parts: Parts) -> Image.Image:
-    """Read a BMP of runs (RLE8, RLE4) or 2 bits as RGB. Pixels that no run sets, and those without a palette entry, are black, as in
-    browsers. Raises BrokenPicture."""
+    """Read a BMP of runs (RLE8, RLE4) or 2 bits as RGB. Raises BrokenPicture.
+
+    As in browsers, pixels are black if no run sets them or the palette has no entry for them.
+    """
     content = parts.content
     offset, header_size, width, height, bits = struct.unpack_from("<IIii2xH", content, 10)
     start = _FILE_HEADER + header_size
     used = min(int.from_bytes(content[46:50], "little") or 256, 2**bits)
     palette = [content[at : at + 3][::-1].ljust(3, b"\0") for at in range(start, start + 4 * used, 4)] + [bytes(3)] * 256
-    meanings = [b"".join(palette[byte >> shift & (2**bits - 1)] for shift in range(8 - bits, -1, -bits)) for byte in range(256)]
-    pixels = (_of_rows if bits == 2 else _of_runs)(content[offset:], width, abs(height), bits, meanings)
+    pixels_by_byte = [b"".join(palette[byte >> shift & (2**bits - 1)] for shift in range(8 - bits, -1, -bits)) for byte in range(256)]
+    pixels = (_decode_rows if bits == 2 else _decode_runs)(content[offset:], width, abs(height), bits, pixels_by_byte)
     image = Image.frombytes("RGB", (width, abs(height)), pixels)
     return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if height > 0 else image
 
 
-def _of_rows(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes]) -> bytes:
-    """`meanings` has the RGB pixels that each byte stands for. Raises BrokenPicture."""
+def _decode_rows(data: bytes, width: int, rows: int, bits: int, pixels_by_byte: list[bytes]) -> bytes:
+    """Decode uncompressed rows; `pixels_by_byte` has the RGB pixels of each byte value. Raises BrokenPicture."""
     stride = (bits * width + 31) // 32 * 4
     if len(data) < rows * stride:
         raise BrokenPicture("The BMP ends before its last row: send it whole.")
     starts = range(0, rows * stride, stride)
-    return b"".join(b"".join(meanings[byte] for byte in data[start : start + stride])[: 3 * width] for start in starts)
+    return b"".join(b"".join(pixels_by_byte[byte] for byte in data[start : start + stride])[: 3 * width] for start in starts)
 
 
-def _of_runs(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes]) -> bytes:
+def _decode_runs(data: bytes, width: int, rows: int, bits: int, pixels_by_byte: list[bytes]) -> bytes:
     """Decode runs (Microsoft's documentation of BITMAPINFOHEADER). Runs are cut off at the end of their row. Raises BrokenPicture."""
     stride, at = 3 * width, 0
     pixels, row = bytearray(), bytearray()
@@ -78,7 +79,7 @@ def _of_runs(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes
         at += 2
         if count:
             if len(row) < stride:
-                row += (meanings[code] * count)[: 3 * count]
+                row += (pixels_by_byte[code] * count)[: 3 * count]
         elif code == 0:
             pixels += row[:stride].ljust(stride, b"\0")
             row.clear()
@@ -97,7 +98,7 @@ def _of_runs(data: bytes, width: int, rows: int, bits: int, meanings: list[bytes
         else:
             size = (bits * code + 7) // 8
             if len(row) < stride:
-                row += b"".join(meanings[byte] for byte in data[at : at + size])[: 3 * code]
+                row += b"".join(pixels_by_byte[byte] for byte in data[at : at + size])[: 3 * code]
             at += size + size % 2
     return bytes(pixels[: stride * rows]).ljust(stride * rows, b"\0")
 
@@ -115,7 +116,7 @@ def _masks(content: bytes, header_size: int, bits: int, compression: int) -> tup
     return red, green, blue, alpha if with_alpha else 0
 
 
-def _with_bytes(content: bytes, width: int, height: int, bits: int, masks: tuple[int, ...]) -> bytes:
+def _convert_to_8_bits(content: bytes, width: int, height: int, bits: int, masks: tuple[int, ...]) -> bytes:
     """Return the same picture as a BMP with 8 bits per channel."""
     offset, rows, stride = int.from_bytes(content[10:14], "little"), abs(height), (width * bits + 31) // 32 * 4
     data = content[offset : offset + rows * stride]

@@ -22,7 +22,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, signal: Signal | None) ->
     """
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     opaque = image.convert(image.mode[:-1]) if alpha is not None else image
-    colours = _by_profile(opaque, profile) if profile else None
+    colours = _convert_by_profile(opaque, profile) if profile else None
     if colours is None:
         colours = _lab_to_srgb(opaque) if opaque.mode == "LAB" else opaque.convert("RGB")
         if signal is not None:
@@ -48,20 +48,20 @@ def choose_colours(profile: bytes | None, signal: Signal | None) -> tuple[bytes 
     return profile, signal
 
 
-def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
+def _convert_by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _MODES.get(embedded.profile.xcolor_space.strip())
         if mode != image.mode and (mode != "RGB" or image.mode in ("CMYK", "LAB")):
             return None
         if mode == "L":
-            return _grey_by_profile(image, embedded)
+            return _convert_grey_by_profile(image, embedded)
         return ImageCms.profileToProfile(image if mode == image.mode else image.convert(mode), embedded, _srgb(), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
 
 
-def _grey_by_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
+def _convert_grey_by_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
     """Convert each of the 256 greys once, without LittleCMS's optimization, which makes dark greys wrong by up to 7."""
     greys = Image.frombytes("L", (256, 1), bytes(range(256)))
     converted = ImageCms.profileToProfile(greys, profile, _srgb(), outputMode="RGB", flags=ImageCms.Flags.NOOPTIMIZE)

@@ -26,20 +26,19 @@ for library in ("PIL", "tifffile"):  # problems of a file are raised as errors, 
     logging.getLogger(library).setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module="PIL")
 
-_PARTS: dict[str, Callable[[bytes], Parts]] = {
-    "jpeg": jpeg.parts,
-    "png": png.parts,
-    "gif": gif.parts,
-    "bmp": bmp.parts,
-    "tiff": tiff.parts,
-    "webp": webp.parts,
-    "avif": heif.parts,
-    "heif": heif.parts,
-    "jxl": jxl.parts,
+_EXAMINERS: dict[str, Callable[[bytes], Parts]] = {
+    "jpeg": jpeg.examine,
+    "png": png.examine,
+    "gif": gif.examine,
+    "bmp": bmp.examine,
+    "tiff": tiff.examine,
+    "webp": webp.examine,
+    "avif": heif.examine,
+    "heif": heif.examine,
+    "jxl": jxl.examine,
 }
-_READ = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
+_READERS = {"bmp": bmp.read, "jxl": jxl.read, "tiff": unusual_tiff.read}
 """Readers for files that Pillow opens but reads wrongly (Parts.misread)."""
-_DECODED_BY_OPENING = ("jxl",)
 _PLUGINS = {"heif": ("HEIC", ("pillow_heif",)), "jxl": ("JPEG XL", ("pillow_jxl", "imagecodecs"))}
 
 
@@ -60,7 +59,7 @@ class Opened:
     """A file of which only the header has been read."""
 
     image: Image.Image | None
-    """None if opening the file would already decode it."""
+    """None for JPEG XL, because opening one would already decode it."""
     parts: Parts
     format: str
     name: str
@@ -77,43 +76,43 @@ def open_picture(source: bytes | Path, max_pixels: int | None) -> Opened:
     cannot be read.
     """
     content, name = (source, "") if isinstance(source, bytes) else (source.read_bytes(), str(source))
-    with _named(name):
+    with _name_in_errors(name):
         file_format = identify(content)
         _load_plugin(file_format)
-        with _opening(file_format, content):
-            parts = _PARTS[file_format](content)
+        with _convert_errors(file_format, content):
+            parts = _EXAMINERS[file_format](content)
             if parts.size is not None:
                 _check_size(*parts.size, max_pixels)
-            image = None if file_format in _DECODED_BY_OPENING else _opened(file_format, parts)
-        decoded = parts.size if image is None else image.size
-        assert decoded is not None  # formats that are decoded by opening have the size in their parts
-        shown = parts.canvas[:2] if parts.canvas else decoded
-        for size in (decoded, shown):
+            image = None if file_format == "jxl" else _open_image(file_format, parts)
+        decoded_size = parts.size if image is None else image.size
+        assert decoded_size is not None  # a JPEG XL's parts have its size
+        shown_size = parts.canvas[:2] if parts.canvas else decoded_size
+        for size in (decoded_size, shown_size):
             _check_size(*size, max_pixels)
-        return Opened(image, parts, file_format, name, *shown)
+        return Opened(image, parts, file_format, name, *shown_size)
 
 
 def decode(opened: Opened, size: float | None) -> Picture:
     """Decode an opened picture, with its longest side shrunk to `size` pixels (None: not shrunk). Raises BrokenPicture."""
     parts, width, height = opened.parts, opened.width, opened.height
-    with _named(opened.name):
+    with _name_in_errors(opened.name):
         try:
-            with _opening(opened.format, parts.content):
-                image = opened.image or _opened(opened.format, parts)
+            with _convert_errors(opened.format, parts.content):
+                image = opened.image or _open_image(opened.format, parts)
             target = fitted(width, height, size)
-            if opened.format == "jpeg":  # the decoder can halve the size up to three times
+            if opened.format == "jpeg":  # let the decoder halve the size, up to three times
                 image.draft(image.mode, (target[0] * 3 // 2, target[1] * 3 // 2))
             orientation = _orientation(image) if parts.orientation is None else parts.orientation
-            image.info.pop("xmp", None)  # Pillow would take an orientation from it, browsers do not
+            image.info.pop("xmp", None)  # Pillow reads an orientation from it, unlike browsers
             image.load()
             profile, signal = parts.profile or image.info.get("icc_profile"), parts.signal
             if image.mode not in ("CMYK", "LAB"):
                 profile, signal = choose_colours(profile, signal)
-            narrow = to_8_bits(image, parts)
-            if signal is not None and (recoloured := deep.recoloured(narrow, image, parts, signal)):
-                narrow, signal = recoloured, None
-            whole = _on_canvas(narrow, parts.canvas)
-            shrunk = whole if whole.size == target else whole.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+            image_8_bits = to_8_bits(image, parts)
+            if signal is not None and (converted := deep.to_srgb(image_8_bits, image, parts, signal)):
+                image_8_bits, signal = converted, None
+            full = _place_on_canvas(image_8_bits, parts.canvas)
+            shrunk = full if full.size == target else full.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
             pixels = np.asarray(upright(to_srgb(shrunk, profile, signal), orientation))
             return Picture(pixels, opened.format, upright_size(width, height, orientation))
         except PictureError:
@@ -129,7 +128,8 @@ def fitted(width: int, height: int, size: float | None) -> tuple[int, int]:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _name_in_errors(name: str) -> Iterator[None]:
+    """Begin the messages of picture errors with the file's name, unless it is empty."""
     try:
         yield
     except PictureError as error:
@@ -139,13 +139,14 @@ def _named(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opening(file_format: str, content: bytes) -> Iterator[None]:
+def _convert_errors(file_format: str, content: bytes) -> Iterator[None]:
+    """Raise a PictureError for any exception of a decoder."""
     try:
         yield
     except PictureError:
         raise
-    except Exception as error:  # decoders raise all kinds of exceptions
-        raise _unopened(file_format, content, error) from error
+    except Exception as error:
+        raise _opening_error(file_format, content, error) from error
 
 
 def _load_plugin(file_format: str) -> None:
@@ -171,9 +172,9 @@ def _check_size(width: int, height: int, max_pixels: int | None) -> None:
         raise TooManyPixels(width, height, max_pixels)
 
 
-def _opened(file_format: str, parts: Parts) -> Image.Image:
+def _open_image(file_format: str, parts: Parts) -> Image.Image:
     if parts.misread:
-        return _READ[file_format](parts)
+        return _READERS[file_format](parts)
     try:
         return Image.open(io.BytesIO(parts.content), formats=[file_format.upper()])
     except Exception:
@@ -182,7 +183,7 @@ def _opened(file_format: str, parts: Parts) -> Image.Image:
         raise
 
 
-def _unopened(file_format: str, content: bytes, error: Exception) -> PictureError:
+def _opening_error(file_format: str, content: bytes, error: Exception) -> PictureError:
     if file_format == "tiff":
         return NotAPicture(
             f"This TIFF is damaged or of an unsupported kind ({tiff.describe(content)}): export it with 8 or 16 bits a sample, or as PNG."
@@ -196,11 +197,11 @@ def _orientation(image: Image.Image) -> int:
     return tags.orientation((image.info.get("exif") or b"").removeprefix(b"Exif\0\0"))
 
 
-def _on_canvas(frame: Image.Image, canvas: tuple[int, int, int, int] | None) -> Image.Image:
+def _place_on_canvas(frame: Image.Image, canvas: tuple[int, int, int, int] | None) -> Image.Image:
     """Place a frame on its transparent canvas: (width, height, left, top)."""
     if canvas is None or canvas == (*frame.size, 0, 0):
         return frame
     width, height, left, top = canvas
-    whole = Image.new("RGBA", (width, height), (255, 255, 255, 0))
-    whole.paste(frame.convert("RGBA"), (left, top))
-    return whole
+    full = Image.new("RGBA", (width, height), (255, 255, 255, 0))
+    full.paste(frame.convert("RGBA"), (left, top))
+    return full

@@ -1,4 +1,4 @@
-"""Colour conversion with more than 8 bits per sample. With 8, dark and bright parts of HDR pictures would be visibly wrong."""
+"""Colour conversion with more than 8 bits per sample. With 8 bits, dark and bright parts of HDR pictures would look wrong."""
 
 import importlib
 import importlib.util
@@ -10,25 +10,25 @@ from PIL import Image
 
 from pictures import signals
 from pictures.parts import Parts
-from pictures.samples import sixteen_bits, stretched
+from pictures.samples import read_16_bits, scale_to_16_bits
 from pictures.signals import Signal
 
 
-def recoloured(narrow: Image.Image, image: Image.Image, parts: Parts, signal: Signal) -> Image.Image | None:
-    """Convert `image` to sRGB from all of the file's bits; `narrow` is the same image in 8 bits, whose alpha is kept.
+def to_srgb(image_8_bits: Image.Image, image: Image.Image, parts: Parts, signal: Signal) -> Image.Image | None:
+    """Convert `image` to sRGB from all of the file's bits; `image_8_bits` is the same image in 8 bits, which provides the alpha channel.
 
-    Returns None if the file has only 8 bits, or 8 are enough.
+    Returns None if the file has only 8 bits per sample, or 8 are enough.
     """
-    samples = _samples(image, parts, signal)
+    samples = _deep_samples(image, parts, signal)
     if samples is None:
         return None
     colours = Image.fromarray(signals.to_srgb(samples, signal))
-    if "A" in narrow.getbands():
-        colours.putalpha(narrow.getchannel("A"))
+    if "A" in image_8_bits.getbands():
+        colours.putalpha(image_8_bits.getchannel("A"))
     return colours
 
 
-def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uint16] | None:
+def _deep_samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uint16] | None:
     """Return samples (h, w, 3), 0 to 65,535, or None if 8 bits are enough."""
     hdr = signal.transfer in signals.HDR
     bits = image.info.get("bit_depth", 8) if image.format == "HEIF" else parts.depth
@@ -37,11 +37,11 @@ def _samples(image: Image.Image, parts: Parts, signal: Signal) -> NDArray[np.uin
         return None
     if image.format == "HEIF":
         heif = importlib.import_module("pillow_heif").open_heif(io.BytesIO(parts.content), convert_hdr_to_8bit=False)
-        samples = stretched(np.asarray(heif) >> (16 - bits), bits)  # its samples are shifted to the left
+        samples = scale_to_16_bits(np.asarray(heif) >> (16 - bits), bits)  # its samples are shifted to the left
     elif image.format == "AVIF" and hdr and importlib.util.find_spec("imagecodecs"):
-        samples = stretched(importlib.import_module("imagecodecs").avif_decode(parts.content, index=0, numthreads=1), bits)
+        samples = scale_to_16_bits(importlib.import_module("imagecodecs").avif_decode(parts.content, index=0, numthreads=1), bits)
     elif image.format == "PNG" and hdr and image.mode in ("I;16", "RGB", "RGBA"):
-        samples = sixteen_bits(image, parts)
+        samples = read_16_bits(image, parts)
     elif "samples" in image.info:
         samples = image.info["samples"]
     else:

@@ -9,13 +9,13 @@ MAX_BLOCKS = 100_000
 """Blocks before the first frame."""
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture."""
+def examine(content: bytes) -> Parts:
+    """Return the first frame as a GIF of its own. Raises BrokenPicture."""
     if len(content) < 13:
         raise BrokenPicture("The GIF ends before its first frame: send it whole.")
     width, height, flags = struct.unpack_from("<HHB", content, 6)
-    colours = content[13 : 13 + _table(flags)]
-    control, at, blocks = b"", 13 + _table(flags), 0
+    colours = content[13 : 13 + _table_size(flags)]
+    control, at, blocks = b"", 13 + _table_size(flags), 0
     while content[at : at + 1] not in (b",", b";", b""):
         blocks += 1
         if content[at : at + 1] != b"!":
@@ -39,6 +39,6 @@ def parts(content: bytes) -> Parts:
     return Parts(still, canvas=(width, height, left, top), orientation=1)
 
 
-def _table(flags: int) -> int:
+def _table_size(flags: int) -> int:
     """Return the size of a colour table, in bytes."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0

@@ -1,4 +1,4 @@
-"""AVIF and HEIC: what the boxes say about the primary picture's colours (ISO/IEC 14496-12 and 23008-12)."""
+"""AVIF and HEIC: read from the boxes how the primary picture's colours are described (ISO/IEC 14496-12 and 23008-12)."""
 
 import struct
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ Box = tuple[bytes, int, int]
 """Kind, and start and end of the content."""
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture if the file has too many boxes."""
-    properties = list(_of_primary(content)) or list(_of_track(content))
+def examine(content: bytes) -> Parts:
+    """Return the file with its colour description. Raises BrokenPicture if the file has too many boxes."""
+    properties = list(_primary_properties(content)) or list(_track_properties(content))
     numbers, peak, profile, depth = None, None, None, 8
     for kind, start, end in properties:
         if kind == b"colr" and content[start : start + 4] == b"nclx":
@@ -32,7 +32,7 @@ def parts(content: bytes) -> Parts:
         elif kind == b"mdcv":
             peak = peak or int.from_bytes(content[start + 16 : start + 20], "big") / 10_000
     if numbers is None:
-        primaries, transfer = next(filter(None, map(av1.colour_numbers, _streams(content))), (0, 0))
+        primaries, transfer = next(filter(None, map(av1.read_colour_numbers, _item_data(content))), (0, 0))
     else:
         primaries, transfer = struct.unpack(">HH", numbers.ljust(4, b"\0"))
     signal = signals.from_numbers(primaries, _SRGB_CURVE if transfer in _VIDEO_CURVES else transfer, peak)
@@ -54,17 +54,17 @@ def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
     raise BrokenPicture(f"The picture has more than {MAX_BOXES:,} boxes, made to keep decoders busy: save it again.")
 
 
-def _inside(content: bytes, box: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
+def _find_box(content: bytes, box: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
     """Return the first box of a kind inside a box, after skipping its first `skipped` bytes."""
     return None if box is None else next((each for each in boxes(content, box[1] + skipped, box[2]) if each[0] == kind), None)
 
 
-def _of_primary(content: bytes) -> Iterator[Box]:
+def _primary_properties(content: bytes) -> Iterator[Box]:
     """Yield the properties of the primary item, or of all items if it has no colours itself (like a grid, whose tiles have them)."""
-    meta = _inside(content, (b"", 0, len(content)), b"meta")
-    item_properties = _inside(content, meta, b"iprp", 4)
-    container = _inside(content, item_properties, b"ipco")
-    primary = _inside(content, meta, b"pitm", 4)
+    meta = _find_box(content, (b"", 0, len(content)), b"meta")
+    item_properties = _find_box(content, meta, b"iprp", 4)
+    container = _find_box(content, item_properties, b"ipco")
+    primary = _find_box(content, meta, b"pitm", 4)
     if item_properties is None or container is None or primary is None:
         return
     everything = list(boxes(content, *container[1:]))
@@ -73,15 +73,15 @@ def _of_primary(content: bytes) -> Iterator[Box]:
         everything[index - 1]
         for associations in boxes(content, *item_properties[1:])
         if associations[0] == b"ipma"
-        for index in _associated(content, associations, item)
+        for index in _property_indices(content, associations, item)
         if 0 < index <= len(everything)
     ]
     yield from own if any(kind == b"colr" for kind, _, _ in own) else everything
 
 
-def _streams(content: bytes) -> Iterator[bytes]:
+def _item_data(content: bytes) -> Iterator[bytes]:
     """Yield the start of each item's data that is in the file itself (iloc, 8.11.3)."""
-    location = _inside(content, _inside(content, (b"", 0, len(content)), b"meta"), b"iloc", 4)
+    location = _find_box(content, _find_box(content, (b"", 0, len(content)), b"meta"), b"iloc", 4)
     if location is None:
         return
     at, version = location[1] + 6, content[location[1]]
@@ -96,16 +96,16 @@ def _streams(content: bytes) -> Iterator[bytes]:
     name_size = 4 if version == 2 else 2
     for _ in range(min(take(name_size), MAX_BOXES)):
         take(name_size)
-        elsewhere = (take(2) & 15 if version else 0) + take(2)
+        is_external = (take(2) & 15 if version else 0) + take(2)
         base, extents = take(base_size), take(2)
         take(index_size)
         start, length = base + take(offset_size), take(length_size)
         at += (extents - 1) * (index_size + offset_size + length_size)
-        if not elsewhere:
+        if not is_external:
             yield content[start : start + min(length, 512)]
 
 
-def _associated(content: bytes, box: Box, item: int) -> list[int]:
+def _property_indices(content: bytes, box: Box, item: int) -> list[int]:
     """Return the property indices, counted from 1, that an ipma box assigns to an item."""
     _, at, end = box
     version, long = content[at], content[at + 3] & 1
@@ -125,12 +125,12 @@ def _associated(content: bytes, box: Box, item: int) -> list[int]:
     return []
 
 
-def _of_track(content: bytes) -> Iterator[Box]:
+def _track_properties(content: bytes) -> Iterator[Box]:
     """Yield the properties of a sequence without a primary item, from its first track's sample description."""
     box: Box | None = (b"", 0, len(content))
     for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-        box = _inside(content, box, kind)
-    description = _inside(content, box, b"stsd")
+        box = _find_box(content, box, kind)
+    description = _find_box(content, box, b"stsd")
     if description is not None:
         for _, start, end in boxes(content, description[1] + 8, description[2]):
             yield from boxes(content, start + 78, end)

@@ -1,4 +1,4 @@
-"""Identify a file by its first bytes: return its format, or raise an error that names what it is and says what to do."""
+"""Identify a file's format by its first bytes. For unsupported files, the error names the kind of file and says what to do."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ _AS_FILE = "send the picture's bytes as a file of multipart/form-data, or as the
 
 _MANGLED = ("\ufffd".encode(), "\x89PNG".encode(), "\xff\xd8\xff".encode(), b"\x89PNG\n", b"\x89PNG\r\r\n")
 """The start of pictures that were transferred as text: decoded and encoded again, or with changed line ends."""
-_STARTS: list[tuple[bytes, str]] = [
+_SIGNATURES: list[tuple[bytes, str]] = [
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
@@ -36,7 +36,7 @@ _STARTS: list[tuple[bytes, str]] = [
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
     *((mark, "tiff") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
 ]
-_OTHERS: list[tuple[bytes, str, str]] = [
+_UNSUPPORTED: list[tuple[bytes, str, str]] = [
     (b"IIRO", "an Olympus raw file (ORF)", _EXPORT),
     (b"IIRS", "an Olympus raw file (ORF)", _EXPORT),
     (b"MMOR", "an Olympus raw file (ORF)", _EXPORT),
@@ -90,7 +90,7 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"\xfd7zXZ\0", "a file compressed with xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", _UNCOMPRESSED),
     (b"PK\3\4", "a ZIP archive (or an office document, or a Krita or OpenRaster one)", _UNPACK),
-    (b"PK\5\6", "a ZIP archive with nothing in it", "send a picture"),
+    (b"PK\5\6", "an empty ZIP archive", "send a picture"),
     (b"Rar!", "a RAR archive", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document", "send the pictures in it"),
@@ -98,81 +98,88 @@ _OTHERS: list[tuple[bytes, str, str]] = [
     (b"\x7fELF", "a program", "send a picture"),
     (b"MZ", "a program", "send a picture"),
     *((b"P%c%c" % pair, "a Netpbm picture (PBM, PGM, PPM or PAM)", _EXPORT) for pair in product(b"1234567Ff", b" \t\r\n")),
-    *((mark, "a picture that was turned into text on its way", "read and send it as bytes, in binary mode") for mark in _MANGLED),
+    *((mark, "a picture that was converted to text on the way", "read and send it in binary mode") for mark in _MANGLED),
 ]
 _BRANDS = {
     "avif": "avif avis",
     "heif": "heic heix heim heis hevc hevx hevm hevs mif1 msf1 mif2 miaf",
 }
-_HEIF_OTHERS = {
+_HEIF_UNSUPPORTED = {
     b"crx ": ("a Canon raw file (CR3)", _EXPORT),
     b"qt  ": ("a video (QuickTime)", _FRAME),
     b"j2ki": ("a JPEG 2000 in HEIF", _EXPORT),
     b"avci": ("an AVC picture in HEIF", _EXPORT),
 }
-_RIFF = {b"WAVE": ("a sound (WAV)", "send a picture"), b"AVI ": ("a video (AVI)", _FRAME), b"ACON": ("a Windows cursor (ANI)", _EXPORT)}
+_RIFF_UNSUPPORTED = {
+    b"WAVE": ("a sound (WAV)", "send a picture"),
+    b"AVI ": ("a video (AVI)", _FRAME),
+    b"ACON": ("a Windows cursor (ANI)", _EXPORT),
+}
 _TARGA_HEADER = re.compile(
     rb"(?s).(?:\x00[\x02\x03\x0a\x0b]\x00{5}.{8}[\x08\x0f\x10\x18\x20]|\x01[\x01\x09]\x00\x00..[\x0f\x10\x18\x20].{8}\x08)"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+=*")
 _NAMES = "|".join(map(re.escape, sorted(SUFFIXES)))
 _TEXTS: list[tuple[str, str, str]] = [
-    (r"data:", "a data URI", "send the bytes behind its comma, decoded from base64"),
-    (r"((https?|ftp|file|s3|gs)://|blob:|www\.)\S*\s*$", "an address", "fetch what is there and send its bytes"),
-    (rf"[^\n]{{1,255}}({_NAMES})\s*$", "a file's name", _CURL),
-    (r"\w{1,40}=\S*\s*$", "a form's fields, URL-encoded", _AS_FILE),
+    (r"data:", "a data URI", "decode the base64 text after the comma and send the bytes"),
+    (r"((https?|ftp|file|s3|gs)://|blob:|www\.)\S*\s*$", "an address", "fetch the picture and send its bytes"),
+    (rf"[^\n]{{1,255}}({_NAMES})\s*$", "a file name", _CURL),
+    (r"\w{1,40}=\S*\s*$", "URL-encoded form fields", _AS_FILE),
     (r"/\* XPM \*/", "an XPM picture", _EXPORT),
     (r"(/\*.*?\*/\s*)?#define\s+\w*width", "an XBM picture", _EXPORT),
     (r"\{\\rtf", "an RTF document", "send the pictures in it"),
     (r"%pdf", *_PDF),
     (r"[\[{]", "JSON", _AS_FILE),
-    (r".{0,40}\\x[0-9a-f]{2}", "bytes as Python spells them", "send the bytes themselves"),
+    (r".{0,40}\\x[0-9a-f]{2}", "Python's text for bytes", "send the bytes themselves"),
     (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*|<!doctype svg[^>\[]*(\[.*?\]\s*)?>\s*)*+<svg\b", "an SVG drawing", _RENDER),
     (r"(<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+<(!doctype html|html|head|body|script|meta|title|div|p|a|img)\b", "an HTML page", _PAGE),
     (r"<", "XML", "send a picture"),
-    (r"version https://git-lfs", "a pointer of Git LFS", "fetch the file that it stands for (git lfs pull) and send that"),
+    (r"version https://git-lfs", "a Git LFS pointer", "fetch the real file with git lfs pull and send that"),
 ]
 
 
 def identify(content: bytes) -> str:
     """Return the format: jpeg, png, webp, avif, heif, jxl, gif, bmp or tiff. Raises NotAPicture."""
-    for start, file_format in _STARTS:
+    for start, file_format in _SIGNATURES:
         if content.startswith(start):
             return file_format
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "webp"
-    if content[:2] == b"BM" and content[15:18] == b"\0\0\0":  # the upper bytes of its header's size
+    if content[:2] == b"BM" and content[15:18] == b"\0\0\0":  # the upper bytes of the header's size
         return "bmp"
     if content[4:8] == b"ftyp":
-        return _by_brand(content)
-    name, advice = what_else(content)
-    raise NotAPicture(f"This is {name}, which is not a supported format ({SUPPORTED}): {advice}.")
+        return _identify_brand(content)
+    name, advice = describe_unsupported(content)
+    raise _unsupported(name, advice)
 
 
-def _by_brand(content: bytes) -> str:
+def _unsupported(name: str, advice: str) -> NotAPicture:
+    return NotAPicture(f"This is {name}, which is not a supported format ({SUPPORTED}): {advice}.")
+
+
+def _identify_brand(content: bytes) -> str:
     length = min(int.from_bytes(content[:4], "big"), 1024)
     major, compatible = content[8:12], [content[at : at + 4] for at in range(16, length, 4)]
     for brand in (major, *compatible):
-        if brand in _HEIF_OTHERS:
-            name, advice = _HEIF_OTHERS[brand]
-            raise NotAPicture(f"This is {name}, which is not a supported format ({SUPPORTED}): {advice}.")
+        if brand in _HEIF_UNSUPPORTED:
+            raise _unsupported(*_HEIF_UNSUPPORTED[brand])
         for file_format, brands in _BRANDS.items():
             if brand.decode("latin-1") in brands.split() and not (brand in (b"mif1", b"msf1", b"miaf") and brand == major):
                 return file_format
     if major in (b"mif1", b"msf1"):
         return "heif"
-    raise NotAPicture(f"This is a video (MP4 or similar), which is not a supported format ({SUPPORTED}): {_FRAME}.")
+    raise _unsupported("a video (MP4 or similar)", _FRAME)
 
 
-def what_else(content: bytes) -> tuple[str, str]:
-    """Return what a file that is not a supported picture is, and what to do with it."""
+def describe_unsupported(content: bytes) -> tuple[str, str]:
+    """Return a description of a file that is not a supported picture, and advice on what to do with it."""
     if not content:
         return "an empty file", _CURL
-    for start, name, advice in _OTHERS:
+    for start, name, advice in _UNSUPPORTED:
         if content.startswith(start):
             return name, advice
-    if content[:4] == b"RIFF" and content[8:12] in _RIFF:
-        return _RIFF[content[8:12]]
+    if content[:4] == b"RIFF" and content[8:12] in _RIFF_UNSUPPORTED:
+        return _RIFF_UNSUPPORTED[content[8:12]]
     if content[257:262] == b"ustar":
         return "a tar archive", _UNPACK
     if content[:4] == b"\1\0\0\0" and content[40:44] == b" EMF":
@@ -188,14 +195,14 @@ def what_else(content: bytes) -> tuple[str, str]:
     if _TARGA_HEADER.match(content) or content[-18:-2] == b"TRUEVISION-XFILE":
         return _TARGA, _EXPORT
     if content[:2] == b"BM":
-        return "a BMP without a header that is known", _EXPORT
+        return "a BMP with an unknown header", _EXPORT
     if not content.strip(b"\0"):
-        return "nothing but zeros", "send the file again: it was copied or downloaded badly"
-    text = _text(content[:2048])
-    return _kind_of_text(text) if text is not None else ("a file of an unknown kind", _EXPORT)
+        return "a file that contains only zeros", "copy or download it again and send that"
+    text = _decode_text(content[:2048])
+    return _describe_text(text) if text is not None else ("a file of unknown type", _EXPORT)
 
 
-def _text(start: bytes) -> str | None:
+def _decode_text(start: bytes) -> str | None:
     """Return the first bytes as text, or None if they are not text."""
     for encoding in ("utf-16",) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
         try:
@@ -211,7 +218,7 @@ def _text(start: bytes) -> str | None:
     return None
 
 
-def _kind_of_text(text: str) -> tuple[str, str]:
+def _describe_text(text: str) -> tuple[str, str]:
     for pattern, name, advice in _TEXTS:
         if re.match(pattern, text, re.IGNORECASE | re.DOTALL):
             return name, advice

@@ -26,10 +26,13 @@ _FRAMES = {
 }
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture if the file has too many segments or scans, and NotAPicture if it is of an unsupported kind."""
+def examine(content: bytes) -> Parts:
+    """Return the file without segments that do not concern pixels.
+
+    Raises BrokenPicture if there are too many segments or scans, and NotAPicture if this kind of JPEG is not supported.
+    """
     kept, exif, at = [content[:2]], b"", 2
-    pieces: dict[int, bytes] = {}  # the parts of the profile
+    profile_parts: dict[int, bytes] = {}  # the parts of the profile
     view, count = memoryview(content), 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(view[at:])  # sliced, so that the lookbehind does not see the last byte of a segment, which may be 0xFF
@@ -39,7 +42,7 @@ def parts(content: bytes) -> Parts:
         if kind == _SCAN:
             _count_scans(content, start)
             kept.append(content[start - 2 :])
-            return Parts(b"".join(kept), orientation=tags.orientation(exif), profile=_joined(pieces, count))
+            return Parts(b"".join(kept), orientation=tags.orientation(exif), profile=_join_profile(profile_parts, count))
         if kind in (0x01, 0xD8):  # markers without a length
             at = start
             continue
@@ -49,23 +52,23 @@ def parts(content: bytes) -> Parts:
             exif = exif or body[6:]
         elif kind == _PROFILE and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             count = count or body[13]
-            pieces.setdefault(body[12], body[14:])
+            profile_parts.setdefault(body[12], body[14:])
         elif kind == 0xF7 or (kind & 0xF0 == 0xC0 and kind not in (0xC4, 0xC8, 0xCC)):
             _check_frame(kind, body)
-        if _counts(kind, body):
+        if _concerns_pixels(kind, body):
             kept.append(b"\xff" + content[start - 1 : at])
     else:
         raise BrokenPicture(f"The JPEG has more than {MAX_SEGMENTS:,} segments before its pixels: save it again, without metadata.")
     raise BrokenPicture("The JPEG ends before its pixels: send it whole.")
 
 
-def _joined(pieces: dict[int, bytes], count: int) -> bytes | None:
+def _join_profile(profile_parts: dict[int, bytes], count: int) -> bytes | None:
     """Join the parts of a profile, which are numbered from 1. Returns None if one is missing."""
     numbers = range(1, count + 1)
-    return b"".join(pieces[number] for number in numbers) if all(number in pieces for number in numbers) else None
+    return b"".join(profile_parts[number] for number in numbers) if all(number in profile_parts for number in numbers) else None
 
 
-def _counts(kind: int, body: bytes) -> bool:
+def _concerns_pixels(kind: int, body: bytes) -> bool:
     """Return whether the segment concerns the pixels."""
     if 0xE0 <= kind <= 0xEF:
         return kind == 0xE0 or (kind == _ADOBE and body.startswith(b"Adobe"))

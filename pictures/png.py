@@ -16,8 +16,8 @@ _SRGB_GAMMA, _TOLERANCE = 0.45455, 0.05
 """A gAMA within this relative tolerance of sRGB's means sRGB if there is no cHRM, as in libpng."""
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture, NotAPicture."""
+def examine(content: bytes) -> Parts:
+    """Return the first picture's chunks and its colour description. Raises BrokenPicture and NotAPicture."""
     kept: list[bytes] = []
     frame: list[bytes] = []
     chunks: dict[bytes, bytes] = {}
@@ -56,7 +56,7 @@ def parts(content: bytes) -> Parts:
                 kept.append(whole)  # a critical chunk: a decoder that does not know it must say so
     header = chunks.get(b"IHDR", b"").ljust(13, b"\0")
     width, height, depth, colour_type = struct.unpack_from(">IIBB", header)
-    numbers = _numbers(chunks.get(b"cICP", b""))
+    numbers = _read_cicp(chunks.get(b"cICP", b""))
     canvas = None
     if len(frame) > 1:
         canvas = (width, height, *struct.unpack_from(">II", control, 12))
@@ -65,9 +65,9 @@ def parts(content: bytes) -> Parts:
         content[:8] + b"".join(kept),
         canvas=canvas,
         orientation=tags.orientation(chunks.get(b"eXIf", b"")),
-        profile=None if numbers else _profile(chunks.get(b"iCCP", b"")),
-        signal=signals.from_numbers(*numbers, _peak(chunks)) if numbers else _gamma(chunks),
-        key=_key(chunks.get(b"tRNS", b""), colour_type, depth),
+        profile=None if numbers else _unpack_profile(chunks.get(b"iCCP", b"")),
+        signal=signals.from_numbers(*numbers, _peak(chunks)) if numbers else _gamma_signal(chunks),
+        key=_transparent_colour(chunks.get(b"tRNS", b""), colour_type, depth),
         depth=depth,
         grey=colour_type in (0, 4),
     )
@@ -91,12 +91,12 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     raise BrokenPicture(f"The PNG has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it again.")
 
 
-def _numbers(cicp: bytes) -> tuple[int, int] | None:
+def _read_cicp(cicp: bytes) -> tuple[int, int] | None:
     """Return the H.273 code points of primaries and curve. They take precedence over a profile (PNG, third edition)."""
     return (cicp[0], cicp[1]) if len(cicp) == 4 and cicp[2:] == b"\0\1" and signals.are_known(cicp[0], cicp[1]) else None
 
 
-def _gamma(chunks: dict[bytes, bytes]) -> Signal | None:
+def _gamma_signal(chunks: dict[bytes, bytes]) -> Signal | None:
     """Return the signal of gAMA and cHRM. A profile and sRGB take precedence over them."""
     gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big") / 100_000
     if b"sRGB" in chunks or not gamma or len(chunks[b"gAMA"]) != 4:
@@ -104,7 +104,7 @@ def _gamma(chunks: dict[bytes, bytes]) -> Signal | None:
     chromaticities = chunks.get(b"cHRM", b"")
     if len(chromaticities) == 32:
         primaries = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities))
-        return Signal(primaries, 1 / gamma) if signals.are_sound(primaries) else None
+        return Signal(primaries, 1 / gamma) if signals.are_valid(primaries) else None
     return None if abs(gamma / _SRGB_GAMMA - 1) < _TOLERANCE else Signal(transfer=1 / gamma)
 
 
@@ -117,7 +117,7 @@ def _peak(chunks: dict[bytes, bytes]) -> float | None:
     return None
 
 
-def _profile(body: bytes) -> bytes | None:
+def _unpack_profile(body: bytes) -> bytes | None:
     try:
         unpacker = zlib.decompressobj()
         profile = unpacker.decompress(body[body.index(b"\0") + 2 :], MAX_PROFILE)
@@ -126,7 +126,7 @@ def _profile(body: bytes) -> bytes | None:
     return profile if unpacker.eof else None
 
 
-def _key(body: bytes, colour_type: int, depth: int) -> tuple[int, ...] | None:
+def _transparent_colour(body: bytes, colour_type: int, depth: int) -> tuple[int, ...] | None:
     channels = {0: 1, 2: 3}.get(colour_type)
     if channels is None or len(body) != 2 * channels:
         return None

@@ -74,15 +74,15 @@ def to_srgb(samples: Pixels | NDArray[np.uint16], signal: Signal) -> Pixels:
     height, width = samples.shape[:2]
     converted = np.empty((height, width, 3), np.uint8)
     rows = max(1, _STRIP // width)
-    curve, matrix, encoded = _light(signal, np.iinfo(samples.dtype).max), _matrix(signal.primaries, SRGB), _srgb_curve()
+    curve, matrix, encoded = _linear_light(signal, np.iinfo(samples.dtype).max), _matrix(signal.primaries, SRGB), _srgb_curve()
     for top in range(0, height, rows):
         light = curve[samples[top : top + rows]]
-        light = _mapped(light, signal) @ _matrix(BT2020, SRGB).T if signal.transfer in HDR else light @ matrix.T
+        light = _tone_map(light, signal) @ _matrix(BT2020, SRGB).T if signal.transfer in HDR else light @ matrix.T
         converted[top : top + rows] = encoded[np.rint(light.clip(0, 1) * (_STEPS - 1)).astype(np.uint16)]
     return converted
 
 
-def _light(signal: Signal, highest: int) -> Floats:
+def _linear_light(signal: Signal, highest: int) -> Floats:
     """Return the linear light of each sample value from 0 to `highest`. 1 is white; in HDR, the reference white."""
     value = np.arange(highest + 1) / highest
     match signal.transfer:
@@ -104,7 +104,7 @@ def _light(signal: Signal, highest: int) -> Floats:
     return light.astype(np.float32)
 
 
-def _mapped(light: Floats, signal: Signal) -> Floats:
+def _tone_map(light: Floats, signal: Signal) -> Floats:
     """Tone-map HDR light to 0 to 1, in BT.2020. This is SMPTE ST 2094-50's mapping for pictures without metadata, which browsers use.
 
     The reference white is darkened to leave room for highlights, which are compressed into that room. All three channels get the same
@@ -161,7 +161,7 @@ def _adaptation(source: tuple[float, float], target: tuple[float, float]) -> NDA
     return np.linalg.inv(bradford) @ np.diag(ratio) @ bradford
 
 
-def are_sound(primaries: tuple[float, ...]) -> bool:
+def are_valid(primaries: tuple[float, ...]) -> bool:
     """Return whether these are eight valid chromaticities of a real colour space."""
     if len(primaries) != 8 or not primaries[1] or not all(0 <= value <= 1 for value in primaries):
         return False

@@ -41,7 +41,7 @@ class Directory:
         kind, count, at = self.entries.get(tag, (0, 0, 0))
         return self.content[at : at + min(count, 256)].split(b"\0")[0].decode("latin-1").strip() if kind == 2 else ""
 
-    def stored(self) -> int:
+    def claimed_size(self) -> int:
         """Return how many bytes the values of all tags claim to take."""
         return sum(_SIZES.get(kind, 1) * count for kind, count, _ in self.entries.values())
 
@@ -55,23 +55,23 @@ def directories(content: bytes) -> Iterator[Directory]:
     if order is None or len(content) < 8:
         raise BrokenPicture("The picture is damaged: its directory cannot be found. Send it whole.")
     big = struct.unpack_from(f"{order}H", content, 2)[0] == 43
-    start = _whole(content, order, 8 if big else 4, big)
+    start = _read_offset(content, order, 8 if big else 4, big)
     if not start:
         raise BrokenPicture("The picture is damaged: it has no directory. Send it whole.")
-    waiting = [start]
+    pending = [start]
     seen: set[int] = set()
-    while waiting and len(seen) < MAX_DIRECTORIES:
-        at = waiting.pop(0)
+    while pending and len(seen) < MAX_DIRECTORIES:
+        at = pending.pop(0)
         if at == 0 or at in seen:
             continue
         seen.add(at)
-        directory = _directory(content, order, at, big)
+        directory = _read_directory(content, order, at, big)
         if directory is None:
             if len(seen) == 1:
                 raise BrokenPicture("The picture is damaged: its directory lies outside the file. Send it whole.")
             continue
         yield directory
-        waiting = [*directory.numbers(330), directory.following, *waiting]
+        pending = [*directory.numbers(330), directory.following, *pending]
 
 
 def orientation(exif: bytes) -> int:
@@ -84,12 +84,12 @@ def orientation(exif: bytes) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _whole(content: bytes, order: str, at: int, big: bool) -> int:
+def _read_offset(content: bytes, order: str, at: int, big: bool) -> int:
     size, kind = (8, "Q") if big else (4, "I")
     return struct.unpack_from(order + kind, content, at)[0] if at + size <= len(content) else 0
 
 
-def _directory(content: bytes, order: str, at: int, big: bool) -> Directory | None:
+def _read_directory(content: bytes, order: str, at: int, big: bool) -> Directory | None:
     head, entry, inline = (8, 20, 8) if big else (2, 12, 4)
     if at + head > len(content):
         return None
@@ -100,8 +100,8 @@ def _directory(content: bytes, order: str, at: int, big: bool) -> Directory | No
     entries = {}
     for start in range(at + head, end, entry):
         tag, kind = struct.unpack_from(f"{order}HH", content, start)
-        number = _whole(content, order, start + 4, big)
+        number = _read_offset(content, order, start + 4, big)
         value = start + entry - inline
         fits = _SIZES.get(kind, 1) * number <= inline
-        entries[tag] = (kind, number, value if fits else _whole(content, order, value, big))
-    return Directory(content, order, entries, _whole(content, order, end, big))
+        entries[tag] = (kind, number, value if fits else _read_offset(content, order, value, big))
+    return Directory(content, order, entries, _read_offset(content, order, end, big))

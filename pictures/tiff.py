@@ -26,21 +26,21 @@ _PHOTOMETRICS = {
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture, NotAPicture."""
+def examine(content: bytes) -> Parts:
+    """Return the file and what its samples mean. Raises BrokenPicture and NotAPicture."""
     if content[4:12] == b"\x10\0\0\0CR\2\0":
-        raise _raw("CR2")
-    everything = list(directories(content))
-    first = everything[0]
-    _refuse_raw(everything)
-    if first.stored() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
+        raise _raw_file_error("CR2")
+    all_directories = list(directories(content))
+    first = all_directories[0]
+    _reject_raw(all_directories)
+    if first.claimed_size() > len(content) or max(first.entries.get(tag, (0, 0, 0))[1] for tag in (_STRIPS, _TILES)) > MAX_STRIPS:
         raise BrokenPicture("The TIFF's directory refers to more data than the file has: save it again.")
     if first.number(_PHOTOMETRIC) == _CMYK and first.number(_EXTRA) in (_PREMULTIPLIED, _STRAIGHT):
         raise NotAPicture("This TIFF is CMYK with transparency, which is not supported: flatten it, or export it as PNG.")
     orientation = first.number(_ORIENTATION, 1)
     return Parts(
         size=(first.number(256), first.number(257)),
-        content=_for_decoder(content, first),
+        content=_prepare_for_decoder(content, first),
         orientation=orientation if 1 <= orientation <= 8 else 1,
         depth=first.number(_BITS, 1),
         white_is_zero=first.number(_PHOTOMETRIC) == 0,
@@ -63,19 +63,19 @@ def describe(content: bytes) -> str:
     )
 
 
-def _refuse_raw(everything: list[Directory]) -> None:
-    first = everything[0]
-    dng = any(_DNG_VERSION in directory.entries for directory in everything)
-    mosaic = any(directory.number(_PHOTOMETRIC) in _MOSAICS for directory in everything)
-    packed = any(directory.number(_COMPRESSION) in _RAW_COMPRESSIONS for directory in everything)
+def _reject_raw(all_directories: list[Directory]) -> None:
+    first = all_directories[0]
+    dng = any(_DNG_VERSION in directory.entries for directory in all_directories)
+    mosaic = any(directory.number(_PHOTOMETRIC) in _MOSAICS for directory in all_directories)
+    packed = any(directory.number(_COMPRESSION) in _RAW_COMPRESSIONS for directory in all_directories)
     thumbnail = first.number(_SUBFILE) & 1
     if dng or mosaic or packed or thumbnail:
         maker = first.text(_MAKE)
         suffix = "DNG" if dng else next((_MAKERS[m] for m in _MAKERS if maker.upper().startswith(m)), None)
-        raise _raw(suffix or maker or "its first picture is a thumbnail")
+        raise _raw_file_error(suffix or maker or "its first picture is a thumbnail")
 
 
-def _raw(name: str) -> NotAPicture:
+def _raw_file_error(name: str) -> NotAPicture:
     return NotAPicture(
         f"This is a camera's raw file ({name}). Raw files (DNG, CR2, NEF, ARW and others) are not supported: export it as JPEG or TIFF."
     )
@@ -94,7 +94,7 @@ def _is_misread(first: Directory) -> bool:
     return planes or swapped or loose or (signed and bits == 8) or first.number(_COMPRESSION) in _UNKNOWN_TO_PILLOW
 
 
-def _for_decoder(content: bytes, first: Directory) -> bytes:
+def _prepare_for_decoder(content: bytes, first: Directory) -> bytes:
     """Set the orientation to 1, because the decoder would apply it, and scale a palette to 16 bits if a program wrote it with 8."""
     patched = bytearray(content)
     kind, _, at = first.entries.get(_ORIENTATION, (0, 0, 0))

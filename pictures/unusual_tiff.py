@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image, TiffImagePlugin
 
 from pictures.parts import Parts
-from pictures.samples import narrowed
+from pictures.samples import reduce_to_8_bits
 
 _MODES = {(1, False): "L", (1, True): "LA", (3, False): "RGB", (3, True): "RGBA", (4, False): "CMYK"}
 _COLOURS = {
@@ -20,11 +20,11 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def read(parts: Parts) -> Image.Image:
-    """Read the first picture, in 8 bits: L, LA, RGB, RGBA, CMYK or YCbCr. Raises any exception of the decoder."""
+    """Read the first picture, in 8 bits: L, LA, RGB, RGBA, CMYK or YCbCr. Passes on the decoder's exceptions."""
     with tifffile.TiffFile(io.BytesIO(parts.content)) as file:
         page = file.pages.first
         if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
-            return _by_libtiff(parts.content)
+            return _open_with_libtiff(parts.content)
         if page.bitspersample == 24 and page.sampleformat != tifffile.SAMPLEFORMAT.IEEEFP:
             raise ValueError("integers of 24 bits, whose byte order tifffile does not handle")
         samples = page.asarray()
@@ -35,9 +35,9 @@ def read(parts: Parts) -> Image.Image:
         extra = next(iter(page.extrasamples), 0)
         icc = page.tags.get(34675)
     with_alpha = extra in (_PREMULTIPLIED, _STRAIGHT) and colours < 4
-    pixels = narrowed(samples[..., :colours], parts.depth, parts.white_is_zero, parts.unbounded)
+    pixels = reduce_to_8_bits(samples[..., :colours], parts.depth, parts.white_is_zero, parts.unbounded)
     if with_alpha:
-        alpha = narrowed(samples[..., colours : colours + 1], parts.depth, False, parts.unbounded)
+        alpha = reduce_to_8_bits(samples[..., colours : colours + 1], parts.depth, False, parts.unbounded)
         if extra == _PREMULTIPLIED:
             pixels = (pixels.astype(np.uint16) * 255 // np.maximum(alpha, 1)).clip(0, 255).astype(np.uint8)
         pixels = np.concatenate([pixels, alpha], axis=-1)
@@ -47,7 +47,7 @@ def read(parts: Parts) -> Image.Image:
     return image
 
 
-def _by_libtiff(content: bytes) -> Image.Image:
+def _open_with_libtiff(content: bytes) -> Image.Image:
     """Read with libtiff, which Pillow uses only for compressed files unless READ_LIBTIFF is set."""
     TiffImagePlugin.READ_LIBTIFF = True
     try:

@@ -11,13 +11,13 @@ _ALPHA, _PROFILE = 0x10, 0x20
 _FRAME_HEADER = 16
 
 
-def parts(content: bytes) -> Parts:
-    """Raises BrokenPicture if the file has too many chunks."""
+def examine(content: bytes) -> Parts:
+    """Return the picture, or an animation's first frame, with size and orientation. Raises BrokenPicture if there are too many chunks."""
     chunks: dict[bytes, bytes] = {}
     at = 12
     for _ in range(MAX_CHUNKS):
         if at + 8 > len(content):
-            return _of(content, chunks)
+            return _parts_from_chunks(content, chunks)
         kind, length = struct.unpack_from("<4sI", content, at)
         if kind in (b"VP8X", b"ICCP", b"ANMF", b"EXIF"):
             chunks.setdefault(kind, content[at + 8 : at + 8 + length])
@@ -25,7 +25,7 @@ def parts(content: bytes) -> Parts:
     raise BrokenPicture(f"The WebP has more than {MAX_CHUNKS:,} chunks, made to keep decoders busy: save it again.")
 
 
-def _of(content: bytes, chunks: dict[bytes, bytes]) -> Parts:
+def _parts_from_chunks(content: bytes, chunks: dict[bytes, bytes]) -> Parts:
     orientation = tags.orientation(chunks.get(b"EXIF", b"").removeprefix(b"Exif\0\0"))
     header, frame = chunks.get(b"VP8X", b""), chunks.get(b"ANMF", b"")
     if len(header) < 10:
@@ -34,7 +34,7 @@ def _of(content: bytes, chunks: dict[bytes, bytes]) -> Parts:
     if len(frame) <= _FRAME_HEADER:
         return Parts(content, size=size, orientation=orientation)
     return Parts(
-        _still(frame),
+        _single_frame(frame),
         size=size,
         canvas=(*size, 2 * _number(frame[:3]), 2 * _number(frame[3:6])),
         orientation=orientation,
@@ -42,7 +42,7 @@ def _of(content: bytes, chunks: dict[bytes, bytes]) -> Parts:
     )
 
 
-def _still(frame: bytes) -> bytes:
+def _single_frame(frame: bytes) -> bytes:
     """Return a WebP of one frame of an animation."""
     extended = struct.pack("<4sII", b"VP8X", 10, _ALPHA) + frame[6:12]
     body = b"WEBP" + extended + frame[_FRAME_HEADER:]

@@ -11,7 +11,7 @@ class Translate(litserve.LitAPI):
         self.session = common.new_session()
 
     def decode_request(self, request: Request) -> np.ndarray:
-        return common.decode(request["image"].file)  # LitServe makes it a form
+        return common.decode(request["image"].file)  # LitServe has parsed the form
 
     def predict(self, pictures: np.ndarray) -> np.ndarray:
         return common.run(self.session, pictures)

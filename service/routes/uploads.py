@@ -17,7 +17,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pictures.errors import NotAPicture
-from pictures.identify import identify, what_else
+from pictures.identify import describe_unsupported, identify
 from service import problems
 from service.pipeline import Upload
 from service.routes.bodies import stream_body
@@ -173,7 +173,7 @@ def _explain_no_file(form: FormData) -> str:
     try:
         picture_format = identify(content)
     except NotAPicture:
-        kind, _ = what_else(content)
+        kind, _ = describe_unsupported(content)
         return f"The form contains no file, and its field {field} is {kind}, {text[:40]!r} (curl needs an @ before the name of a file)"
     return f"The form contains no file: its field {field} is a {picture_format.upper()}, but has no filename, which files in a form need"
 

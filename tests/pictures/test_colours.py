@@ -239,8 +239,8 @@ def test_a_grey_profile_counts_with_alpha_too(image: Image.Image) -> None:
 
 def test_colours_that_a_stream_of_several_frames_tells() -> None:
     content = encoded(solid((0, 0, 0)), "AVIF", save_all=True, append_images=[solid((9, 9, 9))])
-    assert av1.colour_numbers(content[content.index(b"\x12\0\x0a") :]) == (1, 13)
-    assert av1.colour_numbers(b"\x12\0") is None
+    assert av1.read_colour_numbers(content[content.index(b"\x12\0\x0a") :]) == (1, 13)
+    assert av1.read_colour_numbers(b"\x12\0") is None
 
 
 def test_a_profile_of_more_than_a_mebibyte_counts() -> None:
