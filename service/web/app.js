@@ -124,6 +124,7 @@ function showReading() {
   find("#welcome").hidden = true;
   find("#finish").hidden = false;
   find("#painting-name").textContent = about(painterOf(look.direction)).title;
+  find("#stage").classList.remove("filled");
   stage.working(t("reading"), false);
 }
 

@@ -234,7 +234,7 @@ def test_an_overloaded_service_is_told_in_plain_words_and_tried_again(opened: Op
             wait_until(lambda: "cyclegan_upload_bytes 250000.0" in restricted.client.get("/metrics").text)
             page.locator("#strokes").get_by_text("Bold", exact=True).click()
             expect(page.get_by_role("alert")).to_contain_text(
-                "No room for uploads. The service holds as many uploads as it has room for: send the request again in"
+                "No room for uploads. The service has no room for more uploads: send the request again in"
             )
             kept(page, "phone-overloaded")
         wait_until(lambda: "cyclegan_upload_bytes 0.0" in restricted.client.get("/metrics").text)
