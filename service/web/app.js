@@ -34,7 +34,7 @@ let updateWhere = () => {};
 
 function showPlace() {
   const painter = painterOf(look.direction);
-  const here = !painter || place.now(painter) === "device";
+  const here = !painter || place.targetFor(painter) === "device";
   find("#place-name").textContent = t(here ? "onDevice" : "onServer");
   find("#place").dataset.where = here ? "device" : "server";
   updateWhere();
@@ -202,11 +202,11 @@ async function openPainters() {
   look.direction = painters[0].direction;
   cards = new Cards(painters, (direction) => onLook({ direction }));
   updateWhere = whereDialog(place, painters, () => queue.pictures, () => remove([...queue.pictures]));
-  const kept = (await store.all()).map(Picture.revived).filter((picture) => painterOf(picture.look.direction));
-  queue.pictures.push(...kept);
+  const stored = (await store.all()).map(Picture.restore).filter((picture) => painterOf(picture.look.direction));
+  queue.pictures.push(...stored);
   cards.choose(look.direction);
   panel.showLook(look);
-  await select(kept.at(-1) ?? null);
+  await select(stored.at(-1) ?? null);
   document.documentElement.dataset.ready = "yes";
   warmUp();
 }
@@ -214,15 +214,15 @@ async function openPainters() {
 /** Loads what painting on this device needs while the person is still looking around. */
 function warmUp() {
   const painter = painterOf(look.direction);
-  if (!place.can(painter) || place.now(painter) !== "device" || navigator.connection?.saveData) return;
-  const begin = () => place.try(painter).then(() => queue.pump(), () => {});
+  if (!place.canPaint(painter) || place.targetFor(painter) !== "device" || navigator.connection?.saveData) return;
+  const begin = () => place.runTrial(painter).then(() => queue.pump(), () => {});
   (globalThis.requestIdleCallback ?? setTimeout)(begin, { timeout: 2000 });
 }
 
 async function start() {
   await loadTexts();
   showExamples();
-  panel.offer();
+  panel.hideUnsupported();
   find("#api").hidden = !hasServer;
   find("#live").hidden = !hasCamera();
   find("#take-photo").hidden = hasCamera() && matchMedia("(hover: hover) and (pointer: fine)").matches;

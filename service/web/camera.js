@@ -64,7 +64,7 @@ export class Camera {
     const canvas = find("canvas");
     let rate = null; // the first frame does not count: it waits for the painter to load
     while (dialog.open) {
-      const begun = performance.now();
+      const startedAt = performance.now();
       const scale = SIDE / Math.max(video.videoWidth, video.videoHeight);
       const [resizeWidth, resizeHeight] = [video.videoWidth, video.videoHeight].map((side) => Math.max(8, Math.round(side * scale)));
       try {
@@ -79,7 +79,7 @@ export class Camera {
         this.onProblem(t("noCamera", { reason: error.message }));
         return;
       }
-      const now = 1000 / (performance.now() - begun);
+      const now = 1000 / (performance.now() - startedAt);
       if (rate) find("#rate").textContent = t("rate", { count: rate.toFixed(rate < 10 ? 1 : 0) });
       rate = rate === null ? 0 : rate ? 0.8 * rate + 0.2 * now : now;
     }

@@ -17,10 +17,10 @@ export class Panel {
     };
     find("#colours").onchange = ({ target }) => onLook({ keepColors: target.checked });
     find("#own-size").onchange = ({ target }) => onLook({ ownSize: target.checked });
-    find("#save").onclick = () => this.#give(t("finishing"), async (picture) => download(await picture.finished(this.#painter)));
-    find("#share").onclick = () => this.#give(t("finishing"), async (picture) => share(await picture.finished(this.#painter)));
-    find("#pair").onclick = () => this.#give(t("finishing"), async () => share(await sideBySide(this.stage.sides, this.#name("before-and-after"))));
-    find("#clip").onclick = () => this.#give(t("recording"), async () => share(await clip(this.stage.sides, this.#name("video"))));
+    find("#save").onclick = () => this.#run(t("finishing"), async (picture) => download(await picture.render(this.#painter)));
+    find("#share").onclick = () => this.#run(t("finishing"), async (picture) => share(await picture.render(this.#painter)));
+    find("#pair").onclick = () => this.#run(t("finishing"), async () => share(await sideBySide(this.stage.sides, this.#name("before-and-after"))));
+    find("#clip").onclick = () => this.#run(t("recording"), async () => share(await clip(this.stage.sides, this.#name("video"))));
   }
 
   get #painter() {
@@ -32,7 +32,7 @@ export class Panel {
   }
 
   /** Hides the buttons that this browser does not support. */
-  offer() {
+  hideUnsupported() {
     find("#share").hidden = !canShare();
     find("#clip").hidden = !clipType();
   }
@@ -63,7 +63,7 @@ export class Panel {
     return picture.note ? `${done}. ${picture.note}` : done;
   }
 
-  async #give(text, action) {
+  async #run(text, action) {
     const { current: picture } = this.queue;
     for (const button of BUTTONS) find(button).disabled = true;
     find("#painting-state").textContent = text;

@@ -34,7 +34,7 @@ export class Picture {
   }
 
   /** Restores a picture that was stored before a reload. */
-  static revived({ id, file, look, preview, original, paintings, saved, problem }) {
+  static restore({ id, file, look, preview, original, paintings, saved, problem }) {
     const picture = new Picture(file, look, id);
     Object.assign(picture, { preview, original, saved, problem, paintings: new Map(paintings) });
     if (problem) picture.state = "failed";
@@ -65,7 +65,7 @@ export class Picture {
   }
 
   /** Resolves with the file to save, at the photograph's own size or at the painting's. */
-  async finished(painter) {
+  async render(painter) {
     const { strength, keepColors, ownSize } = this.look;
     const painting = this.painting(painter);
     const type = ["image/png", "image/webp"].includes(this.file.type) ? this.file.type : "image/jpeg";

@@ -20,7 +20,7 @@ export class Place {
   #onTrial = null;
   #abort = null;
 
-  /** `onChange` is called whenever the result of `now` may have changed. */
+  /** `onChange` is called whenever the result of `targetFor` may have changed. */
   constructor(onChange) {
     this.onChange = onChange;
     addEventListener("online", onChange);
@@ -37,21 +37,21 @@ export class Place {
     this.onChange();
   }
 
-  can(painter) {
+  canPaint(painter) {
     return supported && isOnDevice(painter);
   }
 
   /** Returns "device" or "server" for `painter`. Before the trial, the device is assumed to be quick. */
-  now(painter) {
+  targetFor(painter) {
     if (!hasServer) return "device";
-    if (!this.can(painter) || this.choice === "server") return "server";
+    if (!this.canPaint(painter) || this.choice === "server") return "server";
     if (this.choice === "device" || !navigator.onLine) return "device";
     if (this.trial?.failure) return "server";
     return this.trial && this.trial.seconds > QUICK_SECONDS ? "server" : "device";
   }
 
   /** Loads the runtime and the painter, and measures once how fast this device is. Progress goes to the latest caller. */
-  try(painter, onProgress = () => {}) {
+  runTrial(painter, onProgress = () => {}) {
     this.#onTrial = onProgress;
     this.#trying ??= this.#call("trial", { painter }, (progress) => this.#onTrial(progress))
       .catch((error) => {
@@ -68,14 +68,14 @@ export class Place {
 
   /** Resolves with { file, width, height, seconds, where }. Rejects with Failure. */
   async paint(file, painter, size, onProgress) {
-    if (this.now(painter) === "device" && !this.trial) await this.try(painter, onProgress);
-    return this.now(painter) === "device" ? this.paintHere(file, painter, size, onProgress) : this.paintThere(file, painter, size, onProgress);
+    if (this.targetFor(painter) === "device" && !this.trial) await this.runTrial(painter, onProgress);
+    return this.targetFor(painter) === "device" ? this.paintHere(file, painter, size, onProgress) : this.paintThere(file, painter, size, onProgress);
   }
 
   async paintHere(file, painter, size, onProgress) {
-    if (!this.can(painter)) throw new Failure("failed", "this browser is too old");
-    const made = await this.#call("paint", { file, painter, size }, onProgress);
-    return { ...made, where: "device" };
+    if (!this.canPaint(painter)) throw new Failure("failed", "this browser is too old");
+    const painting = await this.#call("paint", { file, painter, size }, onProgress);
+    return { ...painting, where: "device" };
   }
 
   async paintThere(file, painter, size, onProgress) {
@@ -100,14 +100,14 @@ export class Place {
   }
 
   #isSet = false;
-  async #call(name, given, onProgress, transfer = []) {
+  async #call(name, argument, onProgress, transfer = []) {
     if (!this.#isSet) {
       this.#isSet = true;
       const vendor = new URL(document.documentElement.dataset.vendor || "web/vendor/", document.baseURI).href;
       await this.#worker.call("set", { vendor, suffix: hasServer ? "" : ".gz", device: this.trial?.device ?? "auto", headers: this.headers });
     }
     try {
-      return await this.#worker.call(name, given, { onProgress, transfer });
+      return await this.#worker.call(name, argument, { onProgress, transfer });
     } catch (error) {
       if (error.code === "memory") this.#worker.end(); // WebAssembly's memory never shrinks
       if (error.code === "memory" || error.code === "crashed") this.#isSet = false;

@@ -73,7 +73,7 @@ export class Queue {
     const { current: picture, place } = this;
     if (!picture || picture.unreadable || navigator.connection?.saveData) return null;
     const isPainter = ({ source }) => source === this.painterOf(picture.look.direction)?.source;
-    const painter = this.painters.filter(isPainter).find((each) => place.trial && place.now(each) === "device" && !picture.failedThumbnails && !picture.painting(each) && !picture.painting(each, THUMBNAIL));
+    const painter = this.painters.filter(isPainter).find((each) => place.trial && place.targetFor(each) === "device" && !picture.failedThumbnails && !picture.painting(each) && !picture.painting(each, THUMBNAIL));
     return painter ? { picture, painter, size: THUMBNAIL } : null;
   }
 
@@ -86,8 +86,8 @@ export class Queue {
       this.onChange(picture, "progress");
     };
     try {
-      const made = await this.#paint(picture, painter, size, onProgress);
-      picture.paintings.set(picture.key(painter, size), made);
+      const painting = await this.#paint(picture, painter, size, onProgress);
+      picture.paintings.set(picture.key(painter, size), painting);
       Object.assign(picture, { state: "done", saved: false });
       await picture.keep().catch(() => (picture.note ||= t("storageFull")));
     } catch (error) {
@@ -107,7 +107,7 @@ export class Queue {
 
   /** Tries again once if the worker crashes. A photo that the browser cannot read goes to the server, unless the person has ruled that out. */
   async #paint(picture, painter, size, onProgress) {
-    const isHere = this.place.now(painter) === "device";
+    const isHere = this.place.targetFor(painter) === "device";
     const mayAsk = hasServer && navigator.onLine && this.place.choice === "auto";
     if (isHere && picture.unreadable && mayAsk) {
       picture.note = t("undecodable");
@@ -135,7 +135,7 @@ export class Queue {
     const texts = { memory: "noMemory", crashed: "crashed", undecodable: "undecodableHere", unreachable: "unreachable", key: "needsKey" };
     picture.problem = code === "refused" ? error.message : t(texts[code] ?? "failed", { name: picture.name, reason: error.message });
     picture.state = "failed";
-    picture.remedy = hasServer && navigator.onLine && this.place.now(painter) === "device" && code !== "key" ? "server" : null;
+    picture.remedy = hasServer && navigator.onLine && this.place.targetFor(painter) === "device" && code !== "key" ? "server" : null;
     picture.keep().catch(() => {});
   }
 }

@@ -23,13 +23,13 @@ export class Remote {
     return this.#calls.size > 0;
   }
 
-  /** Calls the worker's function `name` with `given`, and resolves with its result. Rejects with Failure. */
-  call(name, given, { onProgress = () => {}, transfer = [] } = {}) {
+  /** Calls the worker's function `name` with `argument`, and resolves with its result. Rejects with Failure. */
+  call(name, argument, { onProgress = () => {}, transfer = [] } = {}) {
     this.#worker ??= this.#start();
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
       this.#calls.set(id, { resolve, reject, onProgress });
-      this.#worker.postMessage({ id, name, given }, transfer);
+      this.#worker.postMessage({ id, name, argument }, transfer);
     });
   }
 
@@ -64,10 +64,10 @@ export class Remote {
  * progress. It returns a result, or [result, objects to transfer]. */
 export function answer(functions) {
   let turn = Promise.resolve();
-  const run = async ({ id, name, given }) => {
+  const run = async ({ id, name, argument }) => {
     try {
-      const made = await functions[name](given, (progress) => postMessage({ id, progress }));
-      const [result, transfer] = Array.isArray(made) ? made : [made, []];
+      const returned = await functions[name](argument, (progress) => postMessage({ id, progress }));
+      const [result, transfer] = Array.isArray(returned) ? returned : [returned, []];
       postMessage({ id, result }, transfer);
     } catch (error) {
       postMessage({ id, failure: { code: error.code && typeof error.code === "string" ? error.code : kindOf(error), message: String(error?.message ?? error) } });

@@ -59,9 +59,9 @@ export async function clip({ before, after }, name) {
   const parts = [];
   recorder.ondataavailable = ({ data }) => parts.push(data);
   const stopped = new Promise((resolve) => (recorder.onstop = resolve));
-  const begun = performance.now();
+  const startedAt = performance.now();
   recorder.start();
-  for (let part = 0; part < 1; part = (performance.now() - begun) / 1000 / CLIP.seconds) {
+  for (let part = 0; part < 1; part = (performance.now() - startedAt) / 1000 / CLIP.seconds) {
     drawPart(canvas, before, after, 0.5 - 0.5 * Math.cos(2 * Math.PI * Math.min(1, Math.max(0, part * 1.2 - 0.1))));
     await new Promise((resolve) => setTimeout(resolve, 1000 / CLIP.rate));
   }

@@ -5,7 +5,7 @@ import { t } from "./texts.js";
 
 const MAX_SIDE = 2048; // in pixels; more would not be seen
 const find = (selector) => document.querySelector(`#stage ${selector}`);
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Stage {
   #shown = null; // the pixels that `after` is mixed from: { photograph, painting, width, height }
@@ -44,7 +44,7 @@ export class Stage {
     find(".tag").hidden = !tag;
     find(".after").hidden = !painting;
     find(".split").hidden = !painting || !photograph;
-    this.#shown = painting ? { ...shrunk(painting), photograph } : null;
+    this.#shown = painting ? { ...shrink(painting), photograph } : null;
     if (painting) this.mix(look);
     if (painting && reveal) this.#reveal();
   }
@@ -83,7 +83,7 @@ export class Stage {
   }
 
   #reveal() {
-    if (calm.matches) return this.split(0);
+    if (reducedMotion.matches) return this.split(0);
     this.frame.animate({ "--split": ["100%", "0%"] }, { duration: 900, easing: "ease-in-out" }).finished.catch(() => {});
     this.split(0);
   }
@@ -99,7 +99,7 @@ async function bitmapOf(picture) {
   return blob && createImageBitmap(blob).catch(() => null);
 }
 
-function shrunk(painting) {
+function shrink(painting) {
   const scale = Math.min(1, MAX_SIDE / Math.max(painting.width, painting.height));
   return { painting, width: Math.round(painting.width * scale), height: Math.round(painting.height * scale) };
 }

@@ -7,8 +7,8 @@ let texts = english;
 
 /** Loads the first of the browser's languages that is available, and fills it into the page. */
 export async function loadTexts() {
-  for (const wanted of navigator.languages ?? []) {
-    const language = wanted.slice(0, 2).toLowerCase();
+  for (const tag of navigator.languages ?? []) {
+    const language = tag.slice(0, 2).toLowerCase();
     if (language === "en") return;
     if (!LANGUAGES.includes(language)) continue;
     const loaded = await import(`./texts/${language}.js`).catch(() => null);

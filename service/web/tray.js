@@ -63,11 +63,11 @@ export class Tray {
 
 /** Makes one ZIP of all paintings, one file after the other. */
 export async function saveAll(pictures, painterOf, onProgress) {
-  const made = [];
+  const files = [];
   for (const [index, picture] of pictures.entries()) {
     onProgress(index / pictures.length);
-    made.push(await picture.finished(painterOf(picture.look.direction)));
+    files.push(await picture.render(painterOf(picture.look.direction)));
     picture.saved = true;
   }
-  return new File([await zip(made)], "paintings.zip", { type: "application/zip" });
+  return new File([await zip(files)], "paintings.zip", { type: "application/zip" });
 }

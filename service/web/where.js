@@ -1,6 +1,6 @@
 /** The dialog about where pictures are painted and what is stored on the device. */
 
-import { forget, list } from "./kept.js";
+import { forget, list } from "./cache.js";
 import { hasServer, isOnDevice } from "./painters.js";
 import { about, t } from "./texts.js";
 
@@ -30,12 +30,12 @@ export function whereDialog(place, painters, pictures, onClear) {
 
 async function show(place, painters, pictures) {
   document.querySelector("#trial").textContent = trialText(place.trial, painters);
-  const kept = await list();
-  const vendor = kept.filter(({ url }) => url.includes("/vendor/"));
+  const cached = await list();
+  const vendor = cached.filter(({ url }) => url.includes("/vendor/"));
   const rows = [];
   if (vendor.length) rows.push(row(t("runtime"), sum(vendor), () => forget((url) => url.includes("/vendor/"))));
   for (const painter of painters) {
-    const own = kept.filter(({ url }) => painter.files.some((file) => file.url === url));
+    const own = cached.filter(({ url }) => painter.files.some((file) => file.url === url));
     if (own.length) rows.push(row(about(painter).title, sum(own), () => forget((url) => own.some((each) => each.url === url))));
   }
   if (pictures.length) {

@@ -116,7 +116,7 @@ def breaking(statement: str, times: int = 10**6) -> Any:
                 return runs;
             };
         """
-        where = "const { width, height } = picture;\n    const given"
+        where = "const { width, height } = picture;\n    const inputs"
         assert where in text
         route.fulfill(body=counting + text.replace(where, broken + where), content_type="text/javascript")
 

@@ -58,17 +58,17 @@ async function trial(painter, onProgress) {
   const seconds = [];
   onProgress({ painting: 0 });
   for (let i = 0; i < 2; i++) {
-    const begun = performance.now();
+    const startedAt = performance.now();
     await runtime.run(graph, picture);
-    seconds.push((performance.now() - begun) / 1000);
+    seconds.push((performance.now() - startedAt) / 1000);
   }
   return { seconds: (Math.min(...seconds) * TRIAL.pixels) / (side * side), device: runtime.device, threads: runtime.threads };
 }
 
 answer({
   /** `vendor`: URL of the runtime; `suffix` of its binary; `device` as in runtime.js; `headers` for fetching graphs. */
-  set(given) {
-    options = given;
+  set(newOptions) {
+    options = newOptions;
   },
 
   /** Measures how many seconds a picture of 512 × 384 takes here, and on what. Falls back to the CPU if WebGPU fails. */
@@ -87,9 +87,9 @@ answer({
   async paint({ file, painter, size }, onProgress) {
     onProgress({ decoding: true });
     const { pixels } = await decode(file, size);
-    const begun = performance.now();
+    const startedAt = performance.now();
     const painted = await paint(pixels, painter, onProgress);
-    const seconds = (performance.now() - begun) / 1000;
+    const seconds = (performance.now() - startedAt) / 1000;
     return { file: await encode(painted, "image/png"), width: painted.width, height: painted.height, seconds };
   },
 
@@ -98,7 +98,7 @@ answer({
     const pixels = draw(bitmap, bitmap.width, bitmap.height);
     bitmap.close();
     const { width, height, data } = await paint(pixels, painter, onProgress);
-    const made = await createImageBitmap(new ImageData(data, width, height));
-    return [made, [made]];
+    const result = await createImageBitmap(new ImageData(data, width, height));
+    return [result, [result]];
   },
 });

@@ -14,17 +14,17 @@ export function resize(picture, width, height, gap = GAP) {
   const down = Math.max(1, Math.trunc(picture.height / height / gap));
   const reduced = across > 1 || down > 1 ? reduce(picture, across, down) : picture;
   const box = [picture.width / across, picture.height / down];
-  let made = reduced;
-  if (width !== made.width || box[0] !== made.width) made = horizontally(made, weights(made.width, box[0], width), width);
-  if (height !== made.height || box[1] !== made.height) made = vertically(made, weights(made.height, box[1], height), height);
-  return made;
+  let result = reduced;
+  if (width !== result.width || box[0] !== result.width) result = horizontally(result, weights(result.width, box[0], width), width);
+  if (height !== result.height || box[1] !== result.height) result = vertically(result, weights(result.height, box[1], height), height);
+  return result;
 }
 
 /** Averages blocks of `across` × `down` pixels; blocks at the edge may be smaller. */
 function reduce({ width, height, data }, across, down) {
   const columns = Math.ceil(width / across);
   const rows = Math.ceil(height / down);
-  const made = blank(columns, rows);
+  const result = blank(columns, rows);
   for (let row = 0; row < rows; row++) {
     const bottom = Math.min(height, (row + 1) * down);
     for (let column = 0; column < columns; column++) {
@@ -39,13 +39,13 @@ function reduce({ width, height, data }, across, down) {
       }
       const area = (bottom - row * down) * (right - column * across);
       const to = 4 * (row * columns + column);
-      made.data[to] = Math.floor(red / area + 0.5);
-      made.data[to + 1] = Math.floor(green / area + 0.5);
-      made.data[to + 2] = Math.floor(blue / area + 0.5);
-      made.data[to + 3] = 255;
+      result.data[to] = Math.floor(red / area + 0.5);
+      result.data[to + 1] = Math.floor(green / area + 0.5);
+      result.data[to + 2] = Math.floor(blue / area + 0.5);
+      result.data[to + 3] = 255;
     }
   }
-  return made;
+  return result;
 }
 
 /** Returns, for each of `count` output pixels, the start and the weights of its window. `length` of the line's `size` pixels are covered. */
@@ -64,21 +64,21 @@ function weights(size, length, count) {
 }
 
 function horizontally({ width, height, data }, windows, columns) {
-  const made = blank(columns, height);
+  const result = blank(columns, height);
   for (let column = 0; column < columns; column++) {
     const { start, window } = windows[column];
-    for (let row = 0; row < height; row++) sum(data, 4 * (row * width + start), 4, window, made.data, 4 * (row * columns + column));
+    for (let row = 0; row < height; row++) sum(data, 4 * (row * width + start), 4, window, result.data, 4 * (row * columns + column));
   }
-  return made;
+  return result;
 }
 
 function vertically({ width, data }, windows, rows) {
-  const made = blank(width, rows);
+  const result = blank(width, rows);
   for (let row = 0; row < rows; row++) {
     const { start, window } = windows[row];
-    for (let column = 0; column < width; column++) sum(data, 4 * (start * width + column), 4 * width, window, made.data, 4 * (row * width + column));
+    for (let column = 0; column < width; column++) sum(data, 4 * (start * width + column), 4 * width, window, result.data, 4 * (row * width + column));
   }
-  return made;
+  return result;
 }
 
 function sum(data, at, step, window, to, place) {

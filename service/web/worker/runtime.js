@@ -1,6 +1,6 @@
 /** ONNX Runtime in this worker: on WebGPU if the browser has it, otherwise in WebAssembly, with threads if they are allowed. */
 
-import { bytes } from "../kept.js";
+import { bytes } from "../cache.js";
 
 const WASM = { module: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm", size: 14_239_897 };
 const WEBGPU = { module: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm", size: 16_758_545 };
@@ -57,11 +57,11 @@ class Runtime {
   /** Paints one RGBA picture with valid sides. Pass `statistics` only to graphs that have that input. */
   async run(session, picture, statistics) {
     const { width, height } = picture;
-    const given = { pictures: new this.#ort.Tensor("uint8", withoutAlpha(picture.data), [1, height, width, 3]) };
-    if (statistics) given.statistics = new this.#ort.Tensor("float32", statistics, [1, statistics.length]);
-    const made = await session.run(given);
-    const painted = { width, height, data: withAlpha(made.translations.data) };
-    return { painted, statistics: made.used_statistics?.data };
+    const inputs = { pictures: new this.#ort.Tensor("uint8", withoutAlpha(picture.data), [1, height, width, 3]) };
+    if (statistics) inputs.statistics = new this.#ort.Tensor("float32", statistics, [1, statistics.length]);
+    const result = await session.run(inputs);
+    const painted = { width, height, data: withAlpha(result.translations.data) };
+    return { painted, statistics: result.used_statistics?.data };
   }
 
   /** Statistics of NaN, which make a graph use the picture's own. */
@@ -72,21 +72,21 @@ class Runtime {
 }
 
 function withoutAlpha(data) {
-  const made = new Uint8Array((data.length / 4) * 3);
+  const result = new Uint8Array((data.length / 4) * 3);
   for (let from = 0, to = 0; from < data.length; from += 4) {
-    made[to++] = data[from];
-    made[to++] = data[from + 1];
-    made[to++] = data[from + 2];
+    result[to++] = data[from];
+    result[to++] = data[from + 1];
+    result[to++] = data[from + 2];
   }
-  return made;
+  return result;
 }
 
 function withAlpha(data) {
-  const made = new Uint8ClampedArray((data.length / 3) * 4).fill(255);
+  const result = new Uint8ClampedArray((data.length / 3) * 4).fill(255);
   for (let from = 0, to = 0; from < data.length; to += 4) {
-    made[to] = data[from++];
-    made[to + 1] = data[from++];
-    made[to + 2] = data[from++];
+    result[to] = data[from++];
+    result[to + 1] = data[from++];
+    result[to + 2] = data[from++];
   }
-  return made;
+  return result;
 }

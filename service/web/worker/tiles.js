@@ -15,13 +15,13 @@ export function pad(picture, multiple, smallest) {
   const width = paddedSide(picture.width, multiple, smallest);
   const height = paddedSide(picture.height, multiple, smallest);
   if (width === picture.width && height === picture.height) return picture;
-  const made = blank(width, height);
+  const result = blank(width, height);
   const from = new Uint32Array(picture.data.buffer, picture.data.byteOffset, picture.width * picture.height);
-  const to = new Uint32Array(made.data.buffer);
+  const to = new Uint32Array(result.data.buffer);
   const columns = mirrored(width, picture.width);
   const rows = mirrored(height, picture.height);
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) to[y * width + x] = from[rows[y] * picture.width + columns[x]];
-  return made;
+  return result;
 }
 
 /** Returns the source index for each of `length` positions: 0 1 2 3 2 1 0 1 … */
@@ -32,12 +32,12 @@ function mirrored(length, size) {
 
 export function crop(picture, left, top, width, height) {
   if (!left && !top && width === picture.width && height === picture.height) return picture;
-  const made = blank(width, height);
+  const result = blank(width, height);
   for (let row = 0; row < height; row++) {
     const start = 4 * ((top + row) * picture.width + left);
-    made.data.set(picture.data.subarray(start, start + 4 * width), 4 * row * width);
+    result.data.set(picture.data.subarray(start, start + 4 * width), 4 * row * width);
   }
-  return made;
+  return result;
 }
 
 /** Shrinks to at most AT_ONCE pixels, with no side shorter than `smallest`. */
@@ -56,10 +56,10 @@ export function cut(width, height, multiple, smallest) {
   return along(height, side, multiple).flatMap((down) => across.map((beside) => ({ down, beside })));
 }
 
-function along(length, wanted, multiple) {
-  const side = Math.min(wanted, length);
-  const taken = OVERLAP + multiple;
-  const count = side === length ? 1 : Math.ceil((length - taken) / (side - taken));
+function along(length, maxSide, multiple) {
+  const side = Math.min(maxSide, length);
+  const overlap = OVERLAP + multiple;
+  const count = side === length ? 1 : Math.ceil((length - overlap) / (side - overlap));
   const starts = Array.from({ length: count }, (_, i) => Math.round((i * (length - side)) / Math.max(1, count - 1) / multiple) * multiple);
   const middles = starts.slice(1).map((start, i) => start + (starts[i] + side - start) / 2);
   const rise = (i, at) => (i === 0 ? 1 : i === count ? 0 : Math.min(1, Math.max(0, (at + 0.5 - middles[i - 1]) / RAMP + 0.5)));
@@ -92,11 +92,11 @@ export class Canvas {
   }
 
   pixels() {
-    const made = blank(this.width, this.height);
-    for (let i = 0, from = 0; i < made.data.length; i += 4) {
-      for (let band = 0; band < 3; band++) made.data[i + band] = (this.#sums[from++] + ONE / 2) >> 8;
-      made.data[i + 3] = 255;
+    const result = blank(this.width, this.height);
+    for (let i = 0, from = 0; i < result.data.length; i += 4) {
+      for (let band = 0; band < 3; band++) result.data[i + band] = (this.#sums[from++] + ONE / 2) >> 8;
+      result.data[i + 3] = 255;
     }
-    return made;
+    return result;
   }
 }
