@@ -126,5 +126,5 @@ def test_a_large_picture_stops_when_its_client_hangs_up(tiling: Service, large: 
 def test_a_large_picture_that_cannot_be_done_by_the_deadline_is_told_what_could(models: Path, large: bytes) -> None:
     with running_service(models=models, deadline_seconds=0.3) as hurried:
         larger = encoded(Image.open(io.BytesIO(large)).resize((5600, 4200)), "JPEG")
-        assert "are allowed" in assert_problem(hurried.translate(larger, "day2dusk", size="original"), 422)["detail"]
+        assert "but the limit is" in assert_problem(hurried.translate(larger, "day2dusk", size="original"), 422)["detail"]
         assert hurried.translate(encoded(Image.open(PHOTO).resize((64, 64)), "PNG"), "day2dusk").status_code == 200
