@@ -61,7 +61,7 @@ async def closed_loop(running: Service, picture: bytes, seconds: float) -> list[
 
     end = time.monotonic() + seconds
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return [answer for answer in answers if answer.at < end]
+    return [answer for answer in answers if answer.status == 200 and answer.at < end]
 
 
 async def open_loop(running: Service, picture: bytes, rate: float, seconds: float) -> list[Answered]:

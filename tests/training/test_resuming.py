@@ -39,6 +39,7 @@ def assert_the_same_run(run: Path, other: Path) -> None:
     assert (run / "losses.csv").read_bytes() == (other / "losses.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_equals_never_stopped(domains: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
     """Stopped between two lines of the log, so that the losses of the line after are half from before."""
     stopped = Trainer(tiny_config(domains), tmp_path)

@@ -138,6 +138,7 @@ def test_painting_is_cancelled_and_tried_again(opened: Opened, painting_service:
         painted(page)
 
 
+@pytest.mark.slow
 def test_a_worker_that_crashes_is_replaced(opened: Opened, painting_service: Service) -> None:
     crash = "setTimeout(() => { throw new Error('crash'); }); await new Promise(() => {});"
     with opened(painting_service.url, before=breaking(crash, 1), service_workers="block") as page:
@@ -146,6 +147,7 @@ def test_a_worker_that_crashes_is_replaced(opened: Opened, painting_service: Ser
         expect(page.locator("#problem")).to_be_empty()
 
 
+@pytest.mark.slow
 def test_too_little_memory_paints_bolder_strokes_and_says_so(opened: Opened, painting_service: Service) -> None:
     memory = "if (picture.width > 300) throw new RangeError('WebAssembly.Memory: could not allocate memory');"
     with opened(painting_service.url, before=breaking(memory), size=512, service_workers="block") as page:
@@ -156,6 +158,7 @@ def test_too_little_memory_paints_bolder_strokes_and_says_so(opened: Opened, pai
         kept(page, "phone-memory")
 
 
+@pytest.mark.slow
 def test_the_live_camera_is_painted_and_its_shutter_takes_a_picture(opened: Opened, painting_service: Service) -> None:
     with opened(painting_service.url, permissions=["camera"], **DESKTOP) as page:
         page.get_by_role("button", name="Live camera").click()

@@ -27,6 +27,7 @@ DAMAGE = """async (addresses) => {
 }"""
 
 
+@pytest.mark.slow
 def test_a_damaged_painter_is_fetched_again(opened: Opened, painting_service: Service) -> None:
     with opened(painting_service.url) as page:
         example(page, "A cat")
