@@ -124,7 +124,7 @@ function showReading() {
   find("#welcome").hidden = true;
   find("#finish").hidden = false;
   find("#painting-name").textContent = about(painterOf(look.direction)).title;
-  find("#stage").classList.remove("filled");
+  stage.fill(false);
   stage.working(t("reading"), false);
 }
 

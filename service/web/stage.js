@@ -37,7 +37,7 @@ export class Stage {
     const shape = painting ?? photograph;
     this.section.style.setProperty("--ratio", shape ? shape.width / shape.height : 1.5);
     await this.#showBefore(before);
-    this.section.classList.toggle("filled", filling);
+    this.fill(filling);
     find(".before").alt = names.before;
     find(".after").setAttribute("aria-label", names.after);
     find(".tag").textContent = tag;
@@ -47,6 +47,11 @@ export class Stage {
     this.#shown = painting ? { ...shrink(painting), photograph } : null;
     if (painting) this.mix(look);
     if (painting && reveal) this.#reveal();
+  }
+
+  /** Crops pictures to the stage's shape on a phone, or shows them whole. */
+  fill(filling) {
+    this.section.classList.toggle("filled", filling);
   }
 
   async #showBefore(before) {
